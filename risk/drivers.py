@@ -1,0 +1,138 @@
+"""The driver record: what a scenario does to each asset, as the ladders need it.
+
+Per (scenario, asset) the lowest, highest and last price ratio to the mark, and the list of gaps:
+jumps that set a new extreme. Diffusion closes a position at its trigger; a gap skips the trigger
+and closes at the landing. Low, high and last alone would report a deficit of zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from risk.errors import DataError
+from risk.schema import DRIVERS, GAPS
+
+FALL, RISE = -1, 1
+
+
+def make_drivers(
+    low: np.ndarray,
+    high: np.ndarray,
+    last: np.ndarray,
+    *,
+    assets: Sequence[str],
+    label: Sequence[str],
+    source: Sequence[str],
+    weight: np.ndarray | None = None,
+    gaps: dict[str, np.ndarray] | None = None,
+) -> xr.Dataset:
+    """Assemble and check a driver record.
+
+    Parameters
+    ----------
+    low, high, last : ndarray (scenario, asset)
+        Price ratios to the mark: ``0 <= low <= min(1, last)``, ``high >= max(1, last)``.
+    assets : sequence of str (asset,)
+    label, source : sequence of str (scenario,)
+        Name of each scenario and where it comes from.
+    weight : ndarray (scenario,), optional
+        Probabilities that add up to one; equal when absent.
+    gaps : dict of ndarray (gap,), optional
+        The columns of `risk.schema.GAPS`, in path order within (scenario, asset, direction).
+
+    Returns
+    -------
+    Dataset
+        `low`, `high`, `last` on (scenario, asset) and the gap columns on (gap,).
+
+    Raises
+    ------
+    DataError
+        If a ratio is out of order or a gap does not set a new extreme.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> one = np.array([[1.0]])
+    >>> record = make_drivers(one * 0.6, one, one * 0.7, assets=["BTC"], label=["crash"],
+    ...                       source=["by hand"], gaps=fall_gaps(one * 0.6, one * 0.8))
+    >>> record.gap_before.item(), record.gap_landing.item()
+    (0.8, 0.6)
+    """
+    n, n_assets = low.shape
+    columns = gaps or {name: np.empty(0) for name in GAPS}
+    order = np.lexsort((columns["gap_direction"], columns["gap_asset"], columns["gap_scenario"]))
+    data = {
+        name: (("scenario", "asset"), np.asarray(array, variable.dtype), {"units": variable.units})
+        for (name, variable), array in zip(DRIVERS.items(), (low, high, last), strict=True)
+    } | {
+        name: ("gap", np.asarray(columns[name][order], variable.dtype), {"units": variable.units})
+        for name, variable in GAPS.items()
+    }
+    weights = np.full(n, 1.0 / n) if weight is None else np.asarray(weight, "f8")
+    drivers = xr.Dataset(
+        data,
+        coords={
+            "asset": np.asarray(assets, object),
+            "label": ("scenario", np.asarray(label, object)),
+            "source": ("scenario", np.asarray(source, object)),
+            "weight": ("scenario", weights, {"units": "1"}),
+        },
+    )
+    check_drivers(drivers)
+    return drivers
+
+
+def fall_gaps(landing: np.ndarray, before: np.ndarray) -> dict[str, np.ndarray]:
+    """One fall per (scenario, asset) where `landing` lies below `before`; both are (scenario, asset)."""
+    return _single_gaps(landing, before, FALL)
+
+
+def rise_gaps(landing: np.ndarray, before: np.ndarray) -> dict[str, np.ndarray]:
+    """One rise per (scenario, asset) where `landing` lies above `before`; both are (scenario, asset)."""
+    return _single_gaps(landing, before, RISE)
+
+
+def _single_gaps(landing: np.ndarray, before: np.ndarray, direction: int) -> dict[str, np.ndarray]:
+    scenario, asset = np.nonzero((landing - before) * direction > 0)
+    return {
+        "gap_scenario": scenario.astype("i4"),
+        "gap_asset": asset.astype("i4"),
+        "gap_direction": np.full(len(scenario), direction, "i1"),
+        "gap_before": before[scenario, asset],
+        "gap_landing": landing[scenario, asset],
+    }
+
+
+def join_gaps(*parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Concatenate gap columns; `make_drivers` sorts them, keeping path order."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in GAPS}
+
+
+def slice_drivers(drivers: xr.Dataset, start: int, stop: int) -> xr.Dataset:
+    """Scenarios `start` to `stop` (excluded), their gaps renumbered from zero."""
+    first, end = np.searchsorted(drivers.gap_scenario.values, [start, stop])
+    part = drivers.isel(scenario=slice(start, stop), gap=slice(int(first), int(end)))
+    return part.assign(gap_scenario=part.gap_scenario - np.int32(start))
+
+
+def check_drivers(drivers: xr.Dataset) -> None:
+    """Raise `DataError` unless every ratio is ordered and every gap sets a new extreme."""
+    low, high, last = (drivers[name].values for name in DRIVERS)
+    bad = ~((low >= 0) & (low <= 1) & (high >= 1) & (low <= last) & (last <= high))
+    bad |= ~np.isfinite(high)
+    if bad.any():
+        scenario, asset = np.argwhere(bad)[0]
+        raise DataError(
+            f"scenario {drivers.label.values[scenario]!r}, asset {drivers.asset.values[asset]}: "
+            f"low {low[scenario, asset]:g}, last {last[scenario, asset]:g}, high "
+            f"{high[scenario, asset]:g} break 0 <= low <= 1, last <= high and high >= 1"
+        )
+    before, landing = drivers.gap_before.values, drivers.gap_landing.values
+    step = (landing - before) * drivers.gap_direction.values
+    at = (drivers.gap_scenario.values, drivers.gap_asset.values)
+    if not ((step > 0) & (landing >= low[at]) & (landing <= high[at])).all():
+        raise DataError("a gap does not set a new extreme inside its path's low and high")
