@@ -1,0 +1,1 @@
+"""Margin rules, tiers, liquidation and bankruptcy prices of isolated positions."""
