@@ -1,0 +1,27 @@
+"""Settings every test runs under."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+# Before NumPy and Prefect are imported: one native thread, a database of the session's own.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
+_PREFECT_HOME = tempfile.TemporaryDirectory(prefix="bulkhead-prefect-")
+os.environ["PREFECT_HOME"] = _PREFECT_HOME.name
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+os.environ["DO_NOT_TRACK"] = "1"
+
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+# Compiled kernels make the first example slow and the machine may be shared: no deadline.
+settings.register_profile("default", deadline=None, derandomize=True, max_examples=60)
+settings.register_profile(
+    "thorough",
+    deadline=None,
+    max_examples=600,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+)
+settings.load_profile("default")
