@@ -1,0 +1,1 @@
+"""What the market did: price history and the parameters calibrated on it."""

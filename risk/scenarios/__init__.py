@@ -1,0 +1,1 @@
+"""What the market may do: historical windows, Monte Carlo paths and named stresses."""
