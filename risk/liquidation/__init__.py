@@ -1,0 +1,21 @@
+"""Liquidation that depends on the path: rungs, ladders, gaps, and the positions behind them."""
+
+from risk.liquidation.curve import liquidation_curve
+from risk.liquidation.ladder import Ladders, build_ladders, load_ladders
+from risk.liquidation.positions import (
+    account_losses,
+    liquidation_probability,
+    position_outcomes,
+)
+from risk.liquidation.walk import walk
+
+__all__ = [
+    "Ladders",
+    "account_losses",
+    "build_ladders",
+    "liquidation_curve",
+    "liquidation_probability",
+    "load_ladders",
+    "position_outcomes",
+    "walk",
+]
