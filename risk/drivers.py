@@ -62,7 +62,7 @@ def make_drivers(
     >>> record.gap_before.item(), record.gap_landing.item()
     (0.8, 0.6)
     """
-    n, n_assets = low.shape
+    n = len(low)
     columns = gaps or {name: np.empty(0) for name in GAPS}
     order = np.lexsort((columns["gap_direction"], columns["gap_asset"], columns["gap_scenario"]))
     data = {
@@ -87,12 +87,12 @@ def make_drivers(
 
 
 def fall_gaps(landing: np.ndarray, before: np.ndarray) -> dict[str, np.ndarray]:
-    """One fall per (scenario, asset) where `landing` lies below `before`; both are (scenario, asset)."""
+    """One fall wherever `landing` lies below `before`, both on (scenario, asset)."""
     return _single_gaps(landing, before, FALL)
 
 
 def rise_gaps(landing: np.ndarray, before: np.ndarray) -> dict[str, np.ndarray]:
-    """One rise per (scenario, asset) where `landing` lies above `before`; both are (scenario, asset)."""
+    """One rise wherever `landing` lies above `before`, both on (scenario, asset)."""
     return _single_gaps(landing, before, RISE)
 
 

@@ -63,12 +63,17 @@ def book_of(positions, assets=None, **labels):
         columns["exposure_usd"][i] = exposure
         columns["notional_usd"][i] = position.value(position.mark) * usd
         columns["trigger"][i] = None if trigger is None else trigger / position.mark
-        columns["stop_trigger"][i] = None if position.stop is None else position.stop / position.mark
+        columns["stop_trigger"][i] = (
+            None if position.stop is None else position.stop / position.mark
+        )
         columns["closing_fee_rate"][i] = position.closing_fee
         columns["liquidation_fee_rate"][i] = position.liquidation_fee
         columns["leftover_to_holder"][i] = position.to_holder
     return pa.table(
-        {field.name: pa.array(columns[field.name], _plain(field.type)).cast(field.type) for field in BOOK},
+        {
+            field.name: pa.array(columns[field.name], _plain(field.type)).cast(field.type)
+            for field in BOOK
+        },
         schema=BOOK,
     )
 

@@ -11,9 +11,7 @@ import xarray as xr
 from risk.liquidation.terms import close_out_terms
 
 
-def liquidation_curve(
-    book: pa.Table, assets: Sequence[str], moves: Sequence[float]
-) -> xr.Dataset:
+def liquidation_curve(book: pa.Table, assets: Sequence[str], moves: Sequence[float]) -> xr.Dataset:
     """Liquidations caused by a steady move of each asset alone.
 
     Parameters

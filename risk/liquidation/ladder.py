@@ -194,9 +194,7 @@ def _breakpoints(terms: Terms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return np.maximum(place, terms.first)
 
     bankrupt_at = root(terms.alpha, terms.beta)
-    fee_at = np.where(
-        terms.to_holder, root(terms.alpha - fee0, terms.beta - fee1), terms.first
-    )
+    fee_at = np.where(terms.to_holder, root(terms.alpha - fee0, terms.beta - fee1), terms.first)
     alone = (terms.first != terms.margin) | ~np.isfinite(bankrupt_at) | ~np.isfinite(fee_at)
     plain = np.flatnonzero(~alone)
     if len(plain):

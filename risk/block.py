@@ -1,0 +1,80 @@
+"""One block of the run, as a worker does it: scenarios in, chunks of the cube out.
+
+A pure function of the workspace's files and the block's number. Importable by a bare worker.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import xarray as xr
+
+from risk.cube import check_block, load_record, write_block
+from risk.drivers import slice_drivers
+from risk.engine import Block
+from risk.liquidation import Ladders, load_ladders, walk
+from risk.scenarios.monte_carlo import draw_block
+
+#: Numbers the random streams of a scenario set are keyed by; never reuse one.
+SET_CODES = {"historical": 1, "monte_carlo": 2, "stress": 3}
+
+
+def run_block(workspace: str, block: Block) -> Mapping[str, str]:
+    """Draw or read the block's scenarios, walk the ladders, write the chunks.
+
+    Returns
+    -------
+    mapping of str to str
+        Checksum of every array written.
+    """
+    drivers = block_drivers(workspace, block)
+    cube = walk(_ladders(workspace), drivers)
+    return write_block(Path(workspace), block.scenario_set, block.start, cube, drivers)
+
+
+def check(workspace: str, block: Block, checksums: Mapping[str, str]) -> bool:
+    """Whether an earlier attempt's chunks are intact."""
+    return check_block(Path(workspace), block.scenario_set, block.start, block.stop, checksums)
+
+
+def block_drivers(workspace: str, block: Block) -> xr.Dataset:
+    """The driver record of one block."""
+    drawn = _plan(workspace)["monte_carlo"]
+    if block.scenario_set != "monte_carlo":
+        record = _record(workspace, block.scenario_set)
+        return slice_drivers(record, block.start, block.stop)
+    # Always draw the whole block: a path must not depend on how many paths the run asks for.
+    whole = draw_block(
+        _calibration(workspace),
+        seed=drawn["seed"],
+        set_code=SET_CODES["monte_carlo"],
+        block=block.number,
+        n=drawn["block"],
+        steps=drawn["steps"],
+        horizon_days=drawn["horizon_days"],
+    )
+    return slice_drivers(whole, 0, block.stop - block.start)
+
+
+@lru_cache(maxsize=2)
+def _plan(workspace: str) -> dict:
+    return json.loads((Path(workspace) / "plan.json").read_text())
+
+
+@lru_cache(maxsize=2)
+def _ladders(workspace: str) -> Ladders:
+    return load_ladders(Path(workspace) / "ladders")
+
+
+@lru_cache(maxsize=4)
+def _record(workspace: str, scenario_set: str) -> xr.Dataset:
+    return load_record(Path(workspace) / "scenarios" / f"{scenario_set}.zarr")
+
+
+@lru_cache(maxsize=2)
+def _calibration(workspace: str) -> xr.Dataset:
+    path = Path(workspace) / "calibration.zarr"
+    return xr.open_zarr(path, consolidated=False, chunks=None).load()

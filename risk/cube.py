@@ -1,0 +1,177 @@
+"""The cube and its drivers on disk: created empty, filled block by block, opened lazily.
+
+One Zarr group per scenario set. A worker writes whole chunks, one per block and variable, and
+nobody else touches them; values that were never written read as NaN (or -1), never as zero.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import xarray as xr
+import zarr
+
+from risk.drivers import make_drivers
+from risk.schema import CUBE, DRIVERS, GAPS, SCENARIO_COORDS, Variable
+
+_CUBE, _DRIVERS = "cube.zarr", "drivers.zarr"
+
+
+def create_stores(
+    folder: Path,
+    scenarios: Mapping[str, xr.Dataset],
+    cells: pa.Table,
+    assets: Iterable[str],
+    block: int,
+) -> None:
+    """Lay out `cube.zarr` and `drivers.zarr` with every coordinate and no value.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's folder.
+    scenarios : mapping of str to Dataset (scenario,)
+        Per scenario set, the coordinates `label`, `source` and `weight`.
+    cells : Table (cell,)
+        Roll-up labels.
+    assets : iterable of str
+        The drivers' assets.
+    block : int
+        Scenarios per chunk.
+    """
+    labels = {
+        name: ("cell", np.asarray(cells[name].to_pylist(), object)) for name in cells.column_names
+    }
+    asset = {"asset": np.asarray(list(assets), object)}
+    for store, variables, dim, coords, n in (
+        (_CUBE, CUBE, "cell", labels, cells.num_rows),
+        (_DRIVERS, DRIVERS, "asset", asset, len(asset["asset"])),
+    ):
+        zarr.open_group(folder / store, mode="w")
+        for name, one in scenarios.items():
+            # Scenario coordinates would otherwise be read as data variables.
+            kept = {coord: one[coord].variable for coord in SCENARIO_COORDS}
+            empty = xr.Dataset(coords=kept | coords)
+            empty.to_zarr(folder / store, group=name, mode="w", consolidated=False)
+            group = zarr.open_group(folder / store, path=name, mode="r+")
+            for variable, kind in variables.items():
+                _create(group, variable, kind, (one.sizes["scenario"], n), block, dim)
+
+
+def _create(
+    group: zarr.Group, name: str, kind: Variable, shape: tuple[int, int], block: int, dim: str
+) -> None:
+    group.create_array(
+        name,
+        shape=shape,
+        chunks=(min(block, shape[0]), max(shape[1], 1)),
+        dtype=kind.dtype,
+        fill_value=-1 if kind.dtype.startswith("i") else float("nan"),
+        dimension_names=("scenario", dim),
+        attributes={"units": kind.units, "long_name": kind.meaning},
+    )
+
+
+def write_block(
+    folder: Path, scenario_set: str, start: int, cube: xr.Dataset, drivers: xr.Dataset
+) -> dict[str, str]:
+    """Write one block's chunks and gap list; return the checksum of each array.
+
+    Parameters
+    ----------
+    folder : Path
+    scenario_set : str
+    start : int
+        First scenario of the block.
+    cube : Dataset (scenario, cell)
+    drivers : Dataset (scenario, asset) and (gap,)
+    """
+    sums = {}
+    for store, data, variables in ((_CUBE, cube, CUBE), (_DRIVERS, drivers, DRIVERS)):
+        group = zarr.open_group(folder / store, path=scenario_set, mode="r+")
+        for name, kind in variables.items():
+            values = np.ascontiguousarray(data[name].values, kind.dtype)
+            _array(group, name)[start : start + len(values)] = values
+            sums[f"{store}/{name}"] = _digest(values)
+    columns = np.stack([drivers[name].values.astype("f8") for name in GAPS])
+    columns[0] += start
+    path = _gap_file(folder, scenario_set, start)
+    path.parent.mkdir(exist_ok=True)
+    np.save(path, columns, allow_pickle=False)
+    return sums | {"gaps": _digest(columns)}
+
+
+def check_block(
+    folder: Path, scenario_set: str, start: int, stop: int, sums: Mapping[str, str]
+) -> bool:
+    """Whether a block's arrays are still what `write_block` wrote."""
+    try:
+        for store, variables in ((_CUBE, CUBE), (_DRIVERS, DRIVERS)):
+            group = zarr.open_group(folder / store, path=scenario_set, mode="r")
+            for name in variables:
+                values = np.ascontiguousarray(_array(group, name)[start:stop])
+                if _digest(values) != sums[f"{store}/{name}"]:
+                    return False
+        return _digest(np.load(_gap_file(folder, scenario_set, start))) == sums["gaps"]
+    except (OSError, ValueError, KeyError, RuntimeError):
+        return False  # unreadable is the same as undone: the block is run again
+
+
+def finish_drivers(folder: Path, scenario_sets: Iterable[str]) -> None:
+    """Join the blocks' gap lists, in block order, into the driver store."""
+    for name in scenario_sets:
+        files = sorted((folder / "gaps").glob(f"{name}-*.npy"))
+        columns = np.concatenate([np.load(file) for file in files], axis=1)
+        gaps = xr.Dataset(
+            {
+                gap: ("gap", column.astype(kind.dtype), {"units": kind.units})
+                for (gap, kind), column in zip(GAPS.items(), columns, strict=True)
+            }
+        )
+        gaps.to_zarr(folder / _DRIVERS, group=name, mode="a", consolidated=False)
+
+
+def open_cube(folder: Path) -> xr.DataTree:
+    """Open `cube.zarr` of a run folder: one group per scenario set, read lazily."""
+    return xr.open_datatree(folder / _CUBE, engine="zarr", consolidated=False, chunks=None)
+
+
+def open_drivers(folder: Path) -> xr.DataTree:
+    """Open `drivers.zarr` of a run folder: one group per scenario set, read lazily."""
+    return xr.open_datatree(folder / _DRIVERS, engine="zarr", consolidated=False, chunks=None)
+
+
+def save_record(path: Path, drivers: xr.Dataset) -> None:
+    """Write a whole driver record (a historical or stress set) as one Zarr group."""
+    drivers.to_zarr(path, mode="w", consolidated=False)
+
+
+def load_record(path: Path) -> xr.Dataset:
+    """Read a whole driver record into memory."""
+    stored = xr.open_zarr(path, consolidated=False, chunks=None).load()
+    return make_drivers(
+        *(stored[name].values for name in DRIVERS),
+        assets=[str(asset) for asset in stored.asset.values],
+        label=stored.label.values,
+        source=stored.source.values,
+        weight=stored.weight.values,
+        gaps={name: stored[name].values for name in GAPS},
+    )
+
+
+def _gap_file(folder: Path, scenario_set: str, start: int) -> Path:
+    return folder / "gaps" / f"{scenario_set}-{start:012d}.npy"
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array:
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    return array
+
+
+def _digest(values: np.ndarray) -> str:
+    return hashlib.sha256(values.tobytes()).hexdigest()

@@ -1,0 +1,175 @@
+"""Run blocks in this process or on dask; the only module that knows dask.
+
+Nothing large travels: a task is the workspace's address and a few blocks, and its answer is a
+handful of checksums. A worker that dies loses its unfinished block, which dask runs again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from threadpoolctl import threadpool_limits
+
+from risk.engine.blocks import Block, read_receipt, write_receipt
+from risk.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Task = Callable[[str, Block], Mapping[str, str]]
+Check = Callable[[str, Block, Mapping[str, str]], bool]
+
+#: Deaths of workers a block may be around for before it is held responsible.
+_ALLOWED_FAILURES = 3
+
+
+def run_blocks(
+    task: Task,
+    check: Check,
+    workspace: str,
+    blocks: Sequence[Block],
+    *,
+    executor: str = "dask",
+    workers: int = 2,
+    address: str | None = None,
+    tls: Mapping[str, str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Run every block that is not already on disk.
+
+    Parameters
+    ----------
+    task : callable (workspace, block) -> checksums
+        Importable by the workers; writes its own results.
+    check : callable (workspace, block, checksums) -> bool
+        Whether what an earlier attempt left on disk is still what its receipt says.
+    workspace : str
+        Address of the run's folder; receipts go to its ``blocks/``.
+    blocks : sequence of Block
+    executor : {"plain", "dask"}
+        In this process, or on a dask cluster. The bytes are the same.
+    workers : int
+        Worker processes of the embedded cluster; ignored when `address` is given.
+    address : str, optional
+        An existing dask scheduler.
+    tls : mapping, optional
+        Files ``ca``, ``cert`` and ``key`` for that scheduler.
+    progress : callable (done, total), optional
+
+    Returns
+    -------
+    int
+        How many blocks were kept from an earlier attempt.
+
+    Raises
+    ------
+    RunError
+        If a block fails, or keeps killing its worker; blocks already done stay on disk.
+    ConfigError
+        If the executor is unknown or the scheduler cannot be reached.
+    """
+    receipts = Path(workspace) / "blocks"
+    left = [block for block in blocks if not _is_done(check, workspace, receipts, block)]
+    kept = len(blocks) - len(left)
+    report = progress or (lambda done, total: None)
+    report(kept, len(blocks))
+    if not left:
+        return kept
+    if executor == "plain":
+        for done, block in enumerate(left, start=kept + 1):
+            _run(task, workspace, [block])
+            report(done, len(blocks))
+    elif executor == "dask":
+        with _client(workers, address, tls) as client:
+            _run_on(client, task, workspace, left, kept, len(blocks), report)
+    else:
+        raise ConfigError(f"execution.executor {executor!r} is not one of plain, dask")
+    return kept
+
+
+def _is_done(check: Check, workspace: str, receipts: Path, block: Block) -> bool:
+    receipt = read_receipt(receipts, block)
+    return receipt is not None and check(workspace, block, receipt)
+
+
+def _run(task: Task, workspace: str, blocks: Sequence[Block]) -> int:
+    """Blocks one after the other, on one native thread: thread counts change matrix products."""
+    with threadpool_limits(1):
+        for block in blocks:
+            write_receipt(Path(workspace) / "blocks", block, task(workspace, block))
+    return len(blocks)
+
+
+def _run_on(
+    client: Client,
+    task: Task,
+    workspace: str,
+    left: Sequence[Block],
+    kept: int,
+    total: int,
+    report: Callable[[int, int], None],
+) -> None:
+    from distributed import as_completed
+    from distributed.scheduler import KilledWorker
+
+    # A few dozen tasks per worker balance well; the scheduler costs about 2 ms a task.
+    slots = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+    size = max(1, len(left) // (32 * slots))
+    batches = [left[i : i + size] for i in range(0, len(left), size)]
+    futures = client.map(
+        _run,
+        [task] * len(batches),
+        [workspace] * len(batches),
+        batches,
+        key=[f"{batch[0].key}-{len(batch)}" for batch in batches],
+        retries=2,
+        pure=False,
+    )
+    done = kept
+    try:
+        for future in as_completed(futures):
+            done += future.result()
+            report(done, total)
+    except KilledWorker as error:
+        raise RunError(
+            f"block {error.task} killed its worker {_ALLOWED_FAILURES + 1} times (out of memory?); "
+            "lower scenarios.monte_carlo.block or max_cells and start the run again"
+        ) from error
+
+
+@contextmanager
+def _client(workers: int, address: str | None, tls: Mapping[str, str] | None) -> Iterator[Client]:
+    import dask
+    from distributed import Client, LocalCluster
+    from distributed.security import Security
+
+    settings: dict[str, Any] = {"distributed.scheduler.allowed-failures": _ALLOWED_FAILURES}
+    with dask.config.set(settings):
+        if address is None:
+            with (
+                LocalCluster(
+                    n_workers=workers, threads_per_worker=1, dashboard_address=None
+                ) as cluster,
+                Client(cluster) as client,
+            ):
+                yield client
+            return
+        security = None
+        if tls:
+            security = Security(
+                tls_ca_file=tls["ca"],
+                tls_client_cert=tls["cert"],
+                tls_client_key=tls["key"],
+                require_encryption=True,
+            )
+        try:
+            client = Client(address, security=security, timeout=30)
+        except OSError as error:
+            raise ConfigError(
+                f"execution.address {address}: no dask scheduler answers ({error})"
+            ) from error
+        with client:
+            yield client

@@ -1,0 +1,88 @@
+"""Blocks run once each, anywhere, and only what is missing or damaged runs again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from risk.engine import plan_blocks, run_blocks
+from risk.errors import ConfigError, RunError
+from tests import toy_blocks as toy
+
+
+def files(folder):
+    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".log")
+    return {path.name: path.read_bytes() for path in found}
+
+
+def attempts(folder):
+    return (folder / "attempts.log").read_text().split()
+
+
+@given(st.dictionaries(st.sampled_from("abc"), st.integers(0, 50)), st.integers(1, 20))
+def test_blocks_cover_every_scenario_once(sizes, size):
+    blocks = plan_blocks(sizes, size)
+    for name, n in sizes.items():
+        covered = [i for b in blocks if b.scenario_set == name for i in range(b.start, b.stop)]
+        assert covered == list(range(n))
+
+
+def test_any_executor_and_order_writes_the_same_bytes(tmp_path):
+    blocks = plan_blocks({"a": 70, "b": 7}, 10)
+    written = []
+    for name, order, options in (
+        ("plain", 1, {"executor": "plain"}),
+        ("reversed", -1, {"executor": "plain"}),
+        ("one", 1, {"workers": 1}),
+        ("two", -1, {"workers": 2}),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        run_blocks(toy.square, toy.check, str(folder), blocks[::order], **options)
+        written.append(files(folder))
+    assert all(one == written[0] for one in written)
+    assert len(written[0]) == 2 * len(blocks)
+
+
+def test_only_missing_and_damaged_blocks_run_again(tmp_path):
+    blocks = plan_blocks({"a": 50}, 10)
+    seen = []
+    for _ in range(2):
+        run_blocks(toy.square, toy.check, str(tmp_path), blocks, executor="plain")
+    np.save(tmp_path / "a-000001.npy", np.zeros(10))
+    (tmp_path / "a-000004.npy").unlink()
+    kept = run_blocks(
+        toy.square, toy.check, str(tmp_path), blocks, executor="plain",
+        progress=lambda done, total: seen.append((done, total)),
+    )  # fmt: skip
+    assert kept == 3
+    assert seen == [(3, 5), (4, 5), (5, 5)]
+    assert attempts(tmp_path) == [b.key for b in blocks] + ["a-000001", "a-000004"]
+
+
+def test_a_killed_worker_costs_its_block_and_nothing_else(tmp_path):
+    blocks = plan_blocks({"a": 80}, 10)
+    run_blocks(toy.die_once, toy.check, str(tmp_path), blocks)
+    assert (tmp_path / "died").exists()
+    assert sorted(set(attempts(tmp_path))) == [b.key for b in blocks]
+    assert run_blocks(toy.fail, toy.check, str(tmp_path), blocks, executor="plain") == len(blocks)
+
+
+@pytest.mark.slow
+def test_a_block_that_kills_every_worker_stops_the_run_with_its_name(tmp_path):
+    with pytest.raises(RunError, match="a-000000-1 killed its worker 4 times"):
+        run_blocks(toy.always_die, toy.check, str(tmp_path), plan_blocks({"a": 1}, 10))
+
+
+def test_a_failing_block_raises_and_the_others_stay(tmp_path):
+    blocks = plan_blocks({"a": 40}, 10)
+    with pytest.raises(ValueError, match="block 2 is bad"):
+        run_blocks(toy.fail, toy.check, str(tmp_path), blocks, executor="plain")
+    assert run_blocks(toy.square, toy.check, str(tmp_path), blocks, executor="plain") == 2
+
+
+def test_an_unknown_executor_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="plain, dask"):
+        run_blocks(toy.square, toy.check, str(tmp_path), plan_blocks({"a": 1}, 1), executor="spark")
