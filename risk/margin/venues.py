@@ -101,7 +101,7 @@ class VenueRules(BaseModel):
 
 
 def find_venue_file(folders: Sequence[Path], venue: str) -> Path:
-    """Path of the venue's rules: the first folder that has ``<venue>.yaml`` wins.
+    """Find the venue's rules: the first folder that has ``<venue>.yaml`` wins.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def find_venue_file(folders: Sequence[Path], venue: str) -> Path:
 
 
 def read_venue_file(path: Path, venue: str) -> list[VenueRules]:
-    """Every rule in a venue's file, oldest first.
+    """Read every rule in a venue's file, oldest first.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def read_venue_file(path: Path, venue: str) -> list[VenueRules]:
 def load_venue_rules(
     folders: Sequence[Path], venues: Iterable[str], as_of: dt.date
 ) -> dict[str, VenueRules]:
-    """The rule of each venue in force on a day.
+    """Pick each venue's rule in force on a day.
 
     Parameters
     ----------
