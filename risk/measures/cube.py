@@ -1,0 +1,336 @@
+"""Measures of a P&L cube by roll-up level: sum first, measure after.
+
+The cube is read by runs of scenarios and added up into groups, never loaded whole: what is held
+is one variable's group sums (group, scenario) for a bounded batch of groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy import sparse
+
+from risk.errors import DataError
+from risk.measures.contribution import tail_shares
+from risk.measures.intervals import expected_shortfall_ends, value_at_risk_ends
+from risk.measures.samples import Floats, check_confidence, check_losses, check_weights
+from risk.measures.tail import tail_of
+from risk.schema import CUBE, LABELS
+
+#: The one node that is always there, and the name of its only group.
+TOTAL, ALL = "total", "all"
+#: Least probability that a printed interval holds the true value.
+COVERAGE = 0.95
+#: Level of the deficit that default resources are sized with, and of the count's high quantile.
+EXTREME, HIGH_COUNT = 0.999, 0.99
+
+_BATCH_BYTES, _READ_BYTES, _THREADS = 1 << 28, 1 << 25, 2
+
+_ESTIMATORS = {
+    "value_at_risk": "empirical quantile, rank ceil(n c)",
+    "expected_shortfall": "coherent fractional tail mean",
+}
+_INTERVALS = {
+    "value_at_risk": f"order statistics, {COVERAGE:.0%}, independent equally likely scenarios",
+    "expected_shortfall": f"asymptotic, log-scale upper end, {COVERAGE:.0%}, independent scenarios",
+}
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """One roll-up level: its group names and the group of each cell."""
+
+    level: str
+    names: list[str]
+    of_cell: np.ndarray
+
+
+def measure_cube(
+    cube: xr.DataTree,
+    *,
+    confidences: Sequence[float],
+    levels: Sequence[str],
+    sets: Sequence[str] | None = None,
+) -> xr.DataTree:
+    """Measure every group of every roll-up level of a cube.
+
+    Parameters
+    ----------
+    cube : DataTree
+        One group per scenario set with the variables of `risk.schema.CUBE` on (scenario, cell);
+        `cell` carries the labels, `scenario` may carry `weight`. Lazily opened arrays are read
+        by runs of scenarios.
+    confidences : sequence of float
+        Levels in (0, 1).
+    levels : sequence of str
+        Labels to roll up by, such as ``["venue", "asset"]``; the total is always measured.
+    sets : sequence of str, optional
+        Scenario sets to measure, in this order; all when absent.
+
+    Returns
+    -------
+    DataTree
+        Node ``/total`` and one per level, on (scenario_set, confidence, group), USD unless the
+        attrs say otherwise: `value_at_risk` and `expected_shortfall` (each with `_low` and
+        `_high`, NaN for none), `expected_shortfall_contribution` (adds up over the groups to the
+        total's), `deficit_expected_shortfall`; and on (scenario_set, group):
+        `deficit_expected_shortfall_999`, `liquidations_p99`, `n_scenarios` and the means
+        `pnl_mean`, `venue_gain_mean`, `deficit_mean`, `market_cost_mean`, `liquidations_mean`,
+        `stops_mean`, `liquidated_notional_mean`, with `liquidated_notional_p99`. A variable
+        the cube lacks is absent. Intervals are NaN for weighted sets and for designed stresses,
+        which are no sample.
+
+    Raises
+    ------
+    DataError
+        If a set, a label or `pnl` is missing, or a value is not finite.
+    ValueError
+        If a level is outside (0, 1) or is no roll-up label.
+
+    Examples
+    --------
+    >>> pnl = xr.DataArray([[-6.0, -4.0], [-3.0, 1.0], [0.0, 1.0], [5.0, 0.0]],
+    ...                    dims=("scenario", "cell"), coords={"venue": ("cell", ["a", "b"])})
+    >>> cube = xr.DataTree.from_dict({"historical": xr.Dataset({"pnl": pnl})})
+    >>> measures = measure_cube(cube, confidences=[0.5], levels=["venue"])
+    >>> measures["total"].expected_shortfall.item()
+    6.0
+    >>> measures["venue"].expected_shortfall_contribution.sel(group="a").item()
+    4.5
+    """
+    confidences = [check_confidence(level) for level in confidences]
+    unknown = [level for level in levels if level not in LABELS]
+    if unknown:
+        raise ValueError(f"no roll-up label {unknown[0]!r}; there are {', '.join(LABELS)}")
+    sets = list(cube.children) if sets is None else list(sets)
+    absent = [name for name in sets if name not in cube.children]
+    if absent or not sets:
+        raise DataError(
+            f"the cube has no scenario set {', '.join(map(repr, absent)) or 'at all'}; "
+            f"it has {', '.join(cube.children) or 'none'}"
+        )
+    parts: dict[str, list[xr.Dataset]] = {level: [] for level in (TOTAL, *levels)}
+    for name in sets:
+        for level, measured in _measure_set(cube[name].dataset, name, confidences, levels).items():
+            parts[level].append(measured)
+    return xr.DataTree.from_dict(
+        {level: xr.concat(found, "scenario_set", join="outer") for level, found in parts.items()}
+    )
+
+
+def group_sums(
+    variable: xr.DataArray, groups: Sequence[tuple[np.ndarray, int]]
+) -> Floats:
+    """Sums over the cells of each group, read by runs of scenarios.
+
+    Parameters
+    ----------
+    variable : DataArray (scenario, cell)
+        Any variable of a cube, lazily opened or not.
+    groups : sequence of (ndarray (cell,), int)
+        Per level the group number of each cell (-1 for none) and the number of groups.
+
+    Returns
+    -------
+    ndarray (group, scenario)
+        The levels' groups below each other, in the unit of the variable.
+
+    Raises
+    ------
+    DataError
+        If a value is not finite.
+    """
+    variable = variable.transpose("scenario", "cell")
+    n, n_cells = variable.shape
+    offsets = np.cumsum([0, *(size for _, size in groups)])
+    rows = np.concatenate([of_cell + first for (of_cell, _), first in zip(groups, offsets, strict=False)])
+    columns = np.tile(np.arange(n_cells), len(groups))
+    kept = np.concatenate([of_cell >= 0 for of_cell, _ in groups])
+    # Each row of a sparse product is added up cell by cell in order: the same bytes every time.
+    member = sparse.csr_array(
+        (np.ones(kept.sum()), (rows[kept], columns[kept])), shape=(int(offsets[-1]), n_cells)
+    )
+    sums = np.empty((int(offsets[-1]), n))
+
+    def add_up(part: slice) -> None:
+        block = np.ascontiguousarray(variable[part].values.T, dtype="f8")
+        sums[:, part] = member @ block
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(add_up, _runs(variable)))
+    if not np.isfinite(sums).all():
+        raise DataError(f"cube variable {variable.name!r} holds values that are not finite")
+    return sums
+
+
+def _runs(variable: xr.DataArray) -> Iterator[slice]:
+    """Runs of scenarios of a few tens of megabytes, cut where the stored chunks are."""
+    n, n_cells = variable.shape
+    stored = variable.encoding.get("chunks") or variable.encoding.get("preferred_chunks") or n
+    if isinstance(stored, Mapping):
+        stored = stored.get("scenario", n)
+    chunk = min(int(stored[0] if isinstance(stored, tuple) else stored), n) or 1
+    few = max(_READ_BYTES // (8 * max(n_cells, 1)), 1)
+    step = max(few // chunk, 1) * chunk if chunk < n else min(few, n)
+    return (slice(start, min(start + step, n)) for start in range(0, n, step))
+
+
+def _measure_set(
+    cube: xr.Dataset, name: str, confidences: list[float], levels: Sequence[str]
+) -> dict[str, xr.Dataset]:
+    if "pnl" not in cube:
+        raise DataError(f"the cube's scenario set {name!r} has no variable 'pnl'")
+    n = cube.sizes["scenario"]
+    weights = _weights(cube, n)
+    is_sample = weights is None and not name.startswith("stress")
+    found: dict[str, dict[str, list[Any]]] = {}
+    groups = [_groups(cube, level, name) for level in (TOTAL, *levels)]
+    shares = None
+    for variable in (key for key in CUBE if key in cube):
+        for batch in _batches(groups, n):
+            sums = group_sums(cube[variable], [(part.of_cell, len(part.names)) for part in batch])
+            if variable == "pnl":
+                # The total is the first group of the first batch.
+                if shares is None:
+                    losses = check_losses(sums[0])
+                    shares = [tail_shares(losses, level, weights) for level in confidences]
+                columns = _pnl_measures(sums, confidences, weights, shares, is_sample)
+            else:
+                columns = _amount_measures(variable, sums, confidences, weights)
+            first = 0
+            for part in batch:
+                rows = slice(first, first + len(part.names))
+                first = rows.stop
+                for key, values in columns.items():
+                    found.setdefault(part.level, {}).setdefault(key, []).append(values[rows])
+    return {
+        part.level: _dataset(found[part.level], part.names, name, confidences, n)
+        for part in groups
+    }
+
+
+def _weights(cube: xr.Dataset, n: int) -> Floats | None:
+    """The scenarios' probabilities, or None if they are equally likely."""
+    if n == 0:
+        raise DataError("a scenario set without scenarios cannot be measured")
+    if "weight" not in cube.coords:
+        return None
+    weights = check_weights(cube["weight"].values, n)
+    return None if np.ptp(weights) <= 1e-9 / n else weights
+
+
+def _groups(cube: xr.Dataset, level: str, name: str) -> _Groups:
+    n_cells = cube.sizes["cell"]
+    if level == TOTAL:
+        return _Groups(level, [ALL], np.zeros(n_cells, int))
+    if level not in cube.coords:
+        raise DataError(f"the cells of scenario set {name!r} carry no label {level!r}")
+    names, of_cell = np.unique(cube[level].values.astype(str), return_inverse=True)
+    return _Groups(level, names.tolist(), of_cell)
+
+
+def _batches(groups: list[_Groups], n: int) -> Iterator[list[_Groups]]:
+    """Split the groups so that one batch's sums stay within the memory set aside."""
+    room = max(_BATCH_BYTES // (8 * n), 1)
+    batch: list[_Groups] = []
+    free = room
+    for part in groups:
+        for first in range(0, len(part.names), room):
+            names = part.names[first : first + room]
+            inside = (part.of_cell >= first) & (part.of_cell < first + len(names))
+            piece = _Groups(part.level, names, np.where(inside, part.of_cell - first, -1))
+            if len(names) > free:
+                yield batch
+                batch, free = [], room
+            batch.append(piece)
+            free -= len(names)
+    yield batch
+
+
+def _pnl_measures(
+    sums: Floats,
+    confidences: list[float],
+    weights: Floats | None,
+    shares: list[Floats],
+    is_sample: bool,
+) -> dict[str, Floats]:
+    shape = (len(sums), len(confidences))
+    keys = ("value_at_risk", "expected_shortfall")
+    columns = {key + end: np.full(shape, np.nan) for key in keys for end in ("", "_low", "_high")}
+    columns["expected_shortfall_contribution"] = np.empty(shape)
+    columns["pnl_mean"] = _mean(sums, weights)
+    tails = [np.flatnonzero(share) for share in shares]
+    for row, pnl in enumerate(sums):
+        losses = 0.0 - pnl
+        if weights is None:
+            losses.sort()
+        for column, level in enumerate(confidences):
+            at = row, column
+            measured = tail_of(losses, level, weights)
+            columns["value_at_risk"][at], columns["expected_shortfall"][at] = measured
+            if is_sample:
+                for key, ends in zip(keys, (value_at_risk_ends, expected_shortfall_ends), strict=True):
+                    low, high = ends(losses, level, COVERAGE)
+                    columns[f"{key}_low"][at], columns[f"{key}_high"][at] = low, high
+            tail = tails[column]
+            columns["expected_shortfall_contribution"][at] = 0.0 - (
+                pnl[tail] * shares[column][tail]
+            ).sum()
+    return columns
+
+
+def _amount_measures(
+    variable: str, sums: Floats, confidences: list[float], weights: Floats | None
+) -> dict[str, Floats]:
+    columns = {f"{variable}_mean": _mean(sums, weights)}
+    if variable in ("liquidations", "liquidated_notional"):
+        columns[f"{variable}_p99"] = np.asarray(tail_of(sums, HIGH_COUNT, weights)[0])
+    if variable == "deficit":
+        measured = [tail_of(sums, level, weights)[1] for level in (*confidences, EXTREME)]
+        columns["deficit_expected_shortfall"] = np.stack(measured[:-1], axis=1)
+        columns["deficit_expected_shortfall_999"] = np.asarray(measured[-1])
+    return columns
+
+
+def _mean(sums: Floats, weights: Floats | None) -> Floats:
+    return sums.mean(axis=1) if weights is None else (sums * weights).sum(axis=1)
+
+
+def _dataset(
+    found: dict[str, list[Any]], names: list[str], name: str, confidences: list[float], n: int
+) -> xr.Dataset:
+    measured: dict[str, Any] = {}
+    for key, pieces in found.items():
+        values = np.concatenate(pieces)
+        if values.ndim == 2:
+            dims, values = ("scenario_set", "confidence", "group"), values.T
+        else:
+            dims = ("scenario_set", "group")
+        measured[key] = (dims, values[None], _attrs(key))
+    counts = np.full((1, len(names)), n)
+    measured["n_scenarios"] = (("scenario_set", "group"), counts, _attrs("n_scenarios"))
+    return xr.Dataset(
+        measured,
+        coords={"scenario_set": [name], "confidence": confidences, "group": names},
+        attrs={"coverage": COVERAGE},
+    )
+
+
+def _attrs(key: str) -> dict[str, str]:
+    counts = ("liquidations", "stops", "n_scenarios")
+    attrs = {"units": "1" if key.startswith(counts) else "USD"}
+    for base, estimator in _ESTIMATORS.items():
+        if key in (base, f"{base}_contribution") or key == f"deficit_{base}":
+            attrs["estimator"] = estimator
+        elif key in (f"{base}_low", f"{base}_high"):
+            attrs["interval"] = _INTERVALS[base]
+    if key.endswith("_p99"):
+        attrs["estimator"] = "empirical quantile at 0.99, rank ceil(n c)"
+    if key.endswith("_999"):
+        attrs["estimator"] = "coherent fractional tail mean at 0.999"
+    return attrs
