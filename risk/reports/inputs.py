@@ -1,0 +1,170 @@
+"""What the reports are made of: results and identity of one run, already computed.
+
+The reports do no arithmetic of finance; they select, divide for shares and add for totals. Amounts
+are USD; P&L positive is gain; measures, deficits, costs and gains of the venue are amounts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Literal
+
+import pyarrow as pa
+import xarray as xr
+
+from risk.reports.limits import Limit
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One file the run read: its name inside the inputs, digest and, where it has rows, how many."""
+
+    name: str
+    sha256: str
+    n_rows: int | None = None
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """Which run this is; nothing in it comes from the clock.
+
+    Attributes
+    ----------
+    run_id, config_digest, code_version : str
+        Digests and version that pin the run.
+    seed : int
+        Of the Monte Carlo draws.
+    scenario_sets : Mapping of str to str
+        Name of each set (``monte_carlo``, ``historical``, ``stress``) to its description.
+    files : tuple of InputFile
+        Every input read.
+    price_kind : str
+        What the history is made of: mark, last or index.
+    tier_sources : tuple of str
+        Date and source of each tier table.
+    estimators : Mapping of str to str
+        Measure or interval to the name of its estimator.
+    is_synthetic : bool
+        True if the book, the prices or the tiers are made up.
+    notes : tuple of str
+        Anything else a reader must know.
+    """
+
+    run_id: str
+    config_digest: str
+    code_version: str
+    seed: int
+    scenario_sets: Mapping[str, str]
+    files: tuple[InputFile, ...]
+    price_kind: str
+    tier_sources: tuple[str, ...]
+    estimators: Mapping[str, str]
+    is_synthetic: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MarginSummary:
+    """The book at the mark.
+
+    Attributes
+    ----------
+    n_priced, n_margin_calls, n_liquidatable, n_accounts : int
+        Priced positions, of these equity below initial margin; closed at the mark; holders.
+    long_notional_usd, short_notional_usd, equity_usd : float
+        Of the priced positions.
+    distance : Dataset (bin, side)
+        `lower` and `upper` edge on bin, fractions of the mark (the last upper edge may be
+        infinite); `notional_usd` and `n_positions` on (bin, side), side being long and short.
+    """
+
+    n_priced: int
+    n_margin_calls: int
+    n_liquidatable: int
+    n_accounts: int
+    long_notional_usd: float
+    short_notional_usd: float
+    equity_usd: float
+    distance: xr.Dataset
+
+
+@dataclass(frozen=True)
+class QualityCheck:
+    """One data-quality check: a name, a verdict, a sentence, and optionally its number."""
+
+    name: str
+    state: Literal["pass", "warn", "fail"]
+    detail: str
+    value: float | None = None
+    unit: str = "1"
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """All results of one run that a report may print.
+
+    Attributes
+    ----------
+    as_of : date
+        The close of this UTC day.
+    run : RunIdentity
+        Identity and lineage.
+    measures : DataTree
+        Nodes ``/total``, ``/venue``, ...; variables on (scenario_set, confidence, group).
+    totals : Mapping of str to DataArray (scenario)
+        Scenario set to the P&L of the whole book, USD, coordinate `label`.
+    stresses : Dataset (scenario)
+        Coordinates `label`, `source`; `pnl`, `deficit`, `venue_gain`, `market_cost`,
+        `liquidations`, `stops`, `liquidated_notional`; `deficit_by_venue` on (scenario, venue).
+    coverage : Table
+        Schema ``COVERAGE``.
+    coverage_floor : float
+        Least share of the notional that must be priced, a fraction.
+    reasons : Table (status, reason, n_positions, notional_usd)
+        Why rows are not priced; notional null where unknown.
+    margin : MarginSummary
+        The book at the mark.
+    curves : Dataset (asset, move)
+        `liquidated_notional` and `liquidations` by own-price move, a fraction.
+    contributors : Table (label, group, expected_shortfall_contribution)
+        Of the headline expected shortfall, USD; each label's rows sum to it.
+    accounts : Table (account, scenario, pnl_usd, deficit_usd, notional_usd)
+        Accounts with the worst stress, largest loss or deficit first.
+    funds : Table (venue, currency, balance_usd)
+        Insurance funds.
+    adequacy : Table or None
+        Lines of the capital summary: row, line, title, value, unit, basis, is_verified.
+    entity : str
+        Who reports, for the capital summary.
+    limits : tuple of Limit
+        The inventory of limits.
+    parameters : Mapping of str to float
+        Numeric settings printed in the report, such as `horizon_days`.
+    quality : tuple of QualityCheck
+        Checks of the inputs.
+    gap_sensitivity : Dataset (gap) or None
+        Deficits by the share of a move that lands as one jump; one variable per column, titled by
+        its attribute `long_name`.
+    """
+
+    as_of: date
+    run: RunIdentity
+    measures: xr.DataTree
+    totals: Mapping[str, xr.DataArray]
+    stresses: xr.Dataset
+    coverage: pa.Table
+    coverage_floor: float
+    reasons: pa.Table
+    margin: MarginSummary
+    curves: xr.Dataset
+    contributors: pa.Table
+    accounts: pa.Table
+    funds: pa.Table
+    adequacy: pa.Table | None = None
+    entity: str = "the reporting entity"
+    limits: tuple[Limit, ...] = ()
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    quality: tuple[QualityCheck, ...] = ()
+    gap_sensitivity: xr.Dataset | None = None
