@@ -220,7 +220,7 @@ def _to_grid(daily: pa.Table, last_day: np.datetime64) -> xr.Dataset:
         return ("day", "asset"), out
 
     source = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
-    data = {
+    data: dict[str, tuple] = {
         name: (*grid(daily[f"{name}_{how}"].to_numpy(), np.nan), {"units": unit})
         for (name, how), unit in zip(source.items(), ["USD"] * 4 + ["base"], strict=True)
     }
