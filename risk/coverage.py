@@ -1,0 +1,143 @@
+"""Coverage: every row that came in, once, priced or with a status and a reason.
+
+A number without its coverage is a claim about an unknown share of the book.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from risk.errors import DataError
+from risk.schema import COVERAGE
+
+#: Rows of the coverage table: statuses add up to `in`; the last two are flags on priced rows.
+ROWS = ("in", "priced", "unpriced", "liquidatable", "quarantined", "excluded", "stale", "proxied")
+
+
+def mark_unpriced(book: pa.Table, assets: Collection[str]) -> pa.Table:
+    """Give priced rows whose asset has no driver the status ``unpriced`` and a reason.
+
+    Parameters
+    ----------
+    book : Table (position,)
+        `risk.schema.BOOK`.
+    assets : collection of str
+        Assets with a price history on the as-of date.
+    """
+    known = pc.is_in(book["asset"].cast(pa.string()), pa.array(sorted(assets), pa.string()))
+    lost = pc.and_(pc.equal(book["status"], "ok"), pc.invert(known))
+    if not pc.any(lost).as_py():
+        return book
+    reason = pc.binary_join_element_wise(
+        "no price history on the as-of date for", book["asset"].cast(pa.string()), " "
+    )
+    for name, value in (("status", pa.scalar("unpriced")), ("reason", reason)):
+        index = book.schema.get_field_index(name)
+        column = pc.if_else(lost, value, book[name])
+        book = book.set_column(index, book.schema.field(index), column)
+    return book
+
+
+def coverage(
+    book: pa.Table, quarantine: pa.Table, n_rows: int, proxied: Collection[str] = ()
+) -> pa.Table:
+    """Count every position that came in, by status and by flag.
+
+    Parameters
+    ----------
+    book : Table (position,)
+        `risk.schema.BOOK`: every valid row.
+    quarantine : Table
+        `risk.schema.QUARANTINE`; only rows of the positions files count here.
+    n_rows : int
+        Position rows that came in.
+    proxied : collection of str
+        Assets with some scenarios taken from a proxy.
+
+    Returns
+    -------
+    Table
+        `risk.schema.COVERAGE`, one row per entry of `ROWS`. Shares of notional are of the notional
+        that is known: a quarantined row has none.
+
+    Raises
+    ------
+    DataError
+        If the statuses do not add up to the rows that came in.
+    """
+    status = np.asarray(book["status"].to_pylist(), object)
+    notional = book["notional_usd"].to_numpy(zero_copy_only=False)
+    asset = book["asset"].cast(pa.string()).to_numpy(zero_copy_only=False)
+    priced = status == "ok"
+    members = {
+        "priced": priced,
+        **{name: status == name for name in ("unpriced", "liquidatable", "excluded")},
+        "stale": priced & book["is_stale"].to_numpy(zero_copy_only=False),
+        "proxied": priced & np.isin(asset, sorted(proxied)),
+    }
+    n_bad = pc.sum(pc.starts_with(quarantine["file"], "positions")).as_py() or 0
+    if book.num_rows + n_bad != n_rows:
+        raise DataError(
+            f"{n_rows} position rows came in, but {book.num_rows} are valid and {n_bad} quarantined"
+        )
+    known = float(np.nansum(notional))
+    rows = []
+    for name in ROWS:
+        if name == "in":
+            count, amount = n_rows, known
+        elif name == "quarantined":
+            count, amount = n_bad, None
+        else:
+            count = int(members[name].sum())
+            amount = float(np.nansum(notional[members[name]]))
+        rows.append(
+            {
+                "status": name,
+                "n_positions": count,
+                "notional_usd": amount,
+                "share": count / n_rows if n_rows else 0.0,
+                "notional_share": amount / known if known and amount is not None else None,
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=COVERAGE)
+
+
+def reasons(book: pa.Table, quarantine: pa.Table) -> pa.Table:
+    """Why rows are not priced.
+
+    Returns
+    -------
+    Table
+        `status`, `reason`, `n_positions`, `notional_usd` (null where unknown), largest count first.
+    """
+    lost = book.filter(pc.not_equal(book["status"], "ok")).select(
+        ["status", "reason", "notional_usd"]
+    )
+    bad = quarantine.filter(pc.starts_with(quarantine["file"], "positions"))
+    rows = pa.concat_tables(
+        [
+            lost,
+            pa.table(
+                {
+                    "status": pa.array(["quarantined"] * bad.num_rows, pa.string()),
+                    "reason": bad["reason"],
+                    "notional_usd": pa.nulls(bad.num_rows, pa.float64()),
+                }
+            ),
+        ],
+        promote_options="permissive",
+    )
+    grouped = rows.group_by(["status", "reason"]).aggregate(
+        [("reason", "count", pc.CountOptions(mode="all")), ("notional_usd", "sum")]
+    )
+    return (
+        grouped.select(["status", "reason", "reason_count", "notional_usd_sum"])
+        .rename_columns(["status", "reason", "n_positions", "notional_usd"])
+        .sort_by(
+            [("n_positions", "descending"), ("status", "ascending"), ("reason", "ascending")]
+        )
+    )
