@@ -23,6 +23,7 @@ FLOORS = [
         "risk.liquidation",
         "risk.engine",
         "risk.cube",
+        "risk.coverage",
         "risk.measures",
         "risk.backtest",
         "risk.capital",
