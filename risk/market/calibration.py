@@ -66,6 +66,8 @@ def calibrate(
     ------
     ConfigError
         If no asset has `min_days` returns, or a setting is out of range.
+    DataError
+        If a price never moves.
     """
     _check_settings(decay, jump_threshold, common_share, min_days)
     names = sorted(set(assets))
@@ -77,6 +79,9 @@ def calibrate(
             f"no asset has {min_days} daily returns; give a longer history or lower min_days"
         )
     own = returns[:, kept]
+    if (still := np.nanmax(np.abs(own), axis=0) == 0).any():
+        frozen = ", ".join(np.array(names)[kept][still])
+        raise DataError(f"the price of {frozen} never moves; leave it out or correct the history")
     residuals, volatility = ewma_residuals(own, decay, clip=jump_threshold)
     big = np.abs(residuals) > jump_threshold
     alive = np.isfinite(residuals)
@@ -241,7 +246,9 @@ def _betas(returns: np.ndarray, names: list[str]) -> tuple[str, np.ndarray, np.n
     if "BTC" in names:
         market, driver = "BTC", returns[:, names.index("BTC")]
     else:
-        market, driver = "equal_weight", np.nanmean(returns, axis=1)
+        alive = np.isfinite(returns).sum(axis=1)
+        total = np.nansum(returns, axis=1)
+        market, driver = "equal_weight", np.where(alive > 0, total / np.maximum(alive, 1), np.nan)
     beta = np.ones(len(names))
     error = np.full(len(names), np.nan)
     for column, values in enumerate(returns.T):

@@ -95,8 +95,9 @@ def calibrate_jumps(
         prior = total / n_common
         slope = np.nansum(moves * market[:, None], axis=0) + prior
         loading = slope / (weight.sum(axis=0) + prior)
-        left = np.nanmean((moves - loading * market[:, None]) ** 2, axis=0, where=_some(moves))
-        spread = np.where(np.isfinite(left), left, np.nanmean(left))
+        alive = np.isfinite(moves).sum(axis=0)
+        left = np.nansum((moves - loading * market[:, None]) ** 2, axis=0) / np.maximum(alive, 1)
+        spread = np.where(alive > 0, left, left[alive > 0].mean())
         out["common_loading"] = loading
         out["common_residual_sd"] = np.sqrt(np.maximum(spread - diffusion, 0.25 * spread))
 
@@ -117,10 +118,3 @@ def calibrate_jumps(
     out["own_mean"] = mean * sample_sd
     out["own_sd"] = np.sqrt(np.maximum(spread - diffusion, 0.25 * spread))
     return out
-
-
-def _some(values: np.ndarray) -> np.ndarray:
-    """Where values count in a mean; a column with none counts its first, which is NaN."""
-    mask = np.isfinite(values)
-    mask[0, ~mask.any(axis=0)] = True
-    return mask
