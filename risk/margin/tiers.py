@@ -69,7 +69,7 @@ def build_tier_tables(tiers: pa.Table) -> TierTables:
     table = np.array([table_of[name] for name in names], dtype=np.int64)
     count = np.bincount(table, minlength=len(table_of))
     start = np.concatenate(([0], np.cumsum(count)[:-1])).astype(np.int64)
-    step = np.arange(count.max(initial=0))[:, None]
+    step = np.arange(count.max(initial=1))[:, None]
     source = start[: len(table_of)] + np.minimum(step, count - 1)
 
     def column(name: str) -> Floats:
