@@ -149,15 +149,19 @@ def write_snapshot(
 ) -> Path:
     """Write ``folder/as_of=<date>`` and return it; what is not given follows from the positions.
 
-    Positions are dicts that `position` completes (ids p1, p2, ... unless given), contracts and
+    Positions are dicts that `position` completes (ids p1, p2, ... unless given) unless they are
+    whole rows, contracts and
     tiers are whole rows (`contract`, `tier_table`), venues are changes to `RULES` by venue;
     ``venues={}`` writes none.
     """
     path = Path(folder) / f"as_of={as_of}"
     path.mkdir(parents=True, exist_ok=True)
+    given = enumerate([{}] if positions is None else positions, 1)
     rows = [
-        position(**{"position_id": f"p{n}", **row})
-        for n, row in enumerate([{}] if positions is None else positions, 1)
+        dict(row)
+        if set(row) == set(POSITIONS.names)
+        else position(**{"position_id": f"p{n}", **row})
+        for n, row in given
     ]
     if contracts is None:
         mark_at = dt.datetime.combine(as_of, dt.time(23, 59, 59), dt.UTC)

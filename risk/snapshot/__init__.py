@@ -179,9 +179,8 @@ def load_snapshot(
     for venue in venues:
         content = find_venue_file(folders, venue).read_bytes()
         inputs[f"venues/{venue}.yaml"] = hashlib.sha256(content).hexdigest()
-    notes = {
-        f"{name}: {part.source}": None for name in parts for part in parts[name] if part.source
-    }
+    sources = [(name, part.source) for name, group in parts.items() for part in group]
+    notes = dict.fromkeys(f"{name}: {source}" for name, source in sources if source)
     return Snapshot(
         as_of=day,
         path=path,
@@ -208,12 +207,11 @@ def check_report(snapshot: Snapshot) -> pa.Table:
 
 
 def _date_of(path: Path) -> dt.date | None:
-    if not path.name.startswith(_PREFIX):
-        return None
     try:
-        return dt.date.fromisoformat(path.name.removeprefix(_PREFIX))
+        day = dt.date.fromisoformat(path.name.removeprefix(_PREFIX))
     except ValueError:
         return None
+    return day if path.name == f"{_PREFIX}{day}" else None
 
 
 def _join(parts: list[Part]) -> pl.DataFrame:
@@ -221,16 +219,18 @@ def _join(parts: list[Part]) -> pl.DataFrame:
 
 
 def _refuse_repeats(path: Path, frame: pl.DataFrame, key: list[str]) -> None:
-    keyed = frame.select(*key, "file", "row").drop_nulls(key)
+    # A row without a key is no repeat of another one; it has its own reason.
+    is_named = pl.all_horizontal(pl.col(key).str.strip_chars() != "")
+    keyed = frame.select(*key, "file", "row").filter(is_named)
     repeated = keyed.filter(keyed.select(key).is_duplicated())
     if repeated.is_empty():
         return
     first = repeated.head(1)
-    other = repeated.join(first, on=key, how="semi").slice(1, 1)
+    both = repeated.join(first, on=key, how="semi", maintain_order="left").head(2)
     name = " ".join(first.select(key).row(0))
-    at = [f"{file} row {row}" for file, row in (*first.rows(), *other.rows())]
+    at = [f"{file} row {row}" for file, row in both.select("file", "row").rows()]
     raise DataError(
-        f"{path}: {', '.join(key)} {name!r} appears in {at[0]} and in {at[1]}; keep one"
+        f"{path}: {', '.join(key)} {name!r} appears in {' and in '.join(at)}; keep one of them"
     )
 
 
@@ -252,4 +252,4 @@ def _flag_listed(book: pl.DataFrame, contracts: pl.DataFrame) -> pl.DataFrame:
 
 def _to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
     table = frame.select(schema.names).to_arrow(compat_level=pl.CompatLevel.oldest())
-    return conform(table, schema, schema.names[0]).combine_chunks()
+    return conform(table, schema, "snapshot").combine_chunks()

@@ -14,6 +14,8 @@ import polars as pl
 
 #: Positive numbers outside belong to no real position; products of three inside cannot overflow.
 SMALLEST, LARGEST = 1e-18, 1e18
+#: Years that instants may lie in: what a count of nanoseconds can hold, with room to spare.
+YEARS = 2000, 2199
 _OVERFLOW = f"must lie between {SMALLEST:g} and {LARGEST:g}"
 _GOT = ", got "
 _Test = Callable[[pl.Expr], pl.Expr]
@@ -50,6 +52,13 @@ def _above_zero(*, null: bool = False) -> Any:
 def _not_negative(*, null: bool = False) -> Any:
     sentence = "must be a number not below zero"
     return _column(dy.Float64, sentence, lambda c: c.is_finite() & (c >= 0), null=null)
+
+
+def _instant() -> Any:
+    first, last = YEARS
+    sentence = f"must lie in the years {first} to {last}"
+    check = {sentence: lambda c: c.dt.year().is_between(first, last)}
+    return dy.Datetime(nullable=True, time_zone="UTC", time_unit="ms", check=check)
 
 
 class _Located(dy.Schema):
@@ -91,11 +100,11 @@ class ContractRules(_Located):
     type = _text("swap", "future", "option")
     linear = _column(dy.Bool, "must be true or false", lambda c: c.is_not_null())
     contract_size = _above_zero()
-    expiry = dy.Datetime(nullable=True, time_zone="UTC", time_unit="ms")
+    expiry = _instant()
     strike = _above_zero(null=True)
     option_type = _text("call", "put", null=True)
     mark_price = _above_zero(null=True)
-    mark_timestamp = dy.Datetime(nullable=True, time_zone="UTC", time_unit="ms")
+    mark_timestamp = _instant()
     index_price = _above_zero(null=True)
     funding_rate = _column(dy.Float64, "must be between -1 and 1", lambda c: c.abs() < 1, null=True)
     funding_interval_hours = _above_zero(null=True)
