@@ -146,6 +146,17 @@ def deficit_beside_fund(inputs: ReportInputs) -> tuple[list[str], np.ndarray, np
     return venues, deficits.values, np.array([balances.get(venue, 0.0) for venue in venues])
 
 
+def venues(inputs: ReportInputs) -> list[str]:
+    """Every venue with a fund or a stress deficit, by name."""
+    return sorted({*fund_balances(inputs), *deficit_beside_fund(inputs)[0]})
+
+
+def typical_fall(inputs: ReportInputs) -> int:
+    """Place in ``curve_moves`` of the move nearest to a fall of three tenths."""
+    grid = inputs.curves["move"].values[curve_moves(inputs)]
+    return int(np.argmin(np.abs(grid + 0.3)))
+
+
 def curve_moves(inputs: ReportInputs) -> list[int]:
     """Points of the curve grid nearest to the round moves the table shows."""
     grid = inputs.curves["move"].values

@@ -55,7 +55,7 @@ def stress_facts(inputs: ReportInputs, add: Add) -> None:
     worst = money["deficit"].max() if n else None
     total = math.fsum(balances.values())
     add("fund.cover", total / worst if worst else None, "x", "all funds over the worst deficit")
-    for venue in sorted({*balances, *venues}):
+    for venue in choose.venues(inputs):
         column = by_venue[:, venues.index(venue)] if venue in venues and n else np.zeros(0)
         deficit = column.max() if column.size else None
         balance = balances.get(venue, 0.0)

@@ -81,7 +81,7 @@ def intervals(facts: Facts, inputs: ReportInputs) -> Markup:
 
 def fund_use(facts: Facts, inputs: ReportInputs) -> Markup:
     """Worst stress deficit of each venue as a share of its own fund."""
-    venues = sorted({*choose.fund_balances(inputs), *choose.deficit_beside_fund(inputs)[0]})
+    venues = choose.venues(inputs)
     used = {venue: facts.value(f"fund.use.{slug(venue)}") for venue in venues}
     venues = sorted(venues, key=lambda venue: -(used[venue] or 0.0))[:16]
     canvas = Canvas("funds", facts)

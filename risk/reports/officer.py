@@ -54,7 +54,7 @@ def render_officer(facts: pa.Table, inputs: ReportInputs) -> str:
         inputs,
         top=top,
         sentences=headlines.headlines(view, inputs),
-        state=headlines.overall_state(view, inputs),
+        state_of_run=headlines.overall_state(view, inputs),
         limits=states,
         charts=_charts(view, inputs),
         **_worst(view, inputs),

@@ -36,7 +36,7 @@ def render_capital(facts: pa.Table, inputs: ReportInputs) -> tuple[str, str]:
     view = Facts(facts)
     lines = [] if inputs.adequacy is None else inputs.adequacy.to_pylist()
     state = headlines.overall_state(view, inputs)
-    page = render("capital.html.j2", view, inputs, lines=lines, state=state, status=STATUS)
+    page = render("capital.html.j2", view, inputs, lines=lines, state_of_run=state, status=STATUS)
     return page, _document(view, inputs, lines, state)
 
 
