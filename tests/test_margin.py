@@ -127,6 +127,11 @@ def test_equity_below_zero_has_no_ratio() -> None:
     assert (row["status"], row["margin_ratio"]) == ("liquidatable", None)
 
 
+def test_equity_too_small_to_divide_by_has_no_ratio() -> None:
+    row = row_of(book_of(position(position_margin=1e-312)))
+    assert (row["status"], row["margin_ratio"]) == ("liquidatable", None)
+
+
 def test_equity_equal_to_the_requirement_is_safe_only_where_the_venue_says_below() -> None:
     # Bought at the mark with just the maintenance posted; 1/64 so that nothing is rounded.
     held = position(position_margin=100_000 / 64)

@@ -215,7 +215,7 @@ def _margins(
         "equity": held,
         "initial_margin": entered / leverage,
         "maintenance_margin": maintenance,
-        "margin_ratio": np.divide(required, held, out=np.full(len(held), np.nan), where=held > 0),
+        "margin_ratio": _ratio(required, held),
         "liquidation_price": price,
         "bankruptcy_price": bankruptcy_price(legs),
         "distance_to_liquidation": np.where(is_liquidatable, np.minimum(distance, 0.0), distance),
@@ -229,6 +229,13 @@ def _margins(
         "is_liquidatable": is_liquidatable,
         "is_wrong_side": legs.direction * (stop_trigger - 1.0) >= 0,
     }
+
+
+def _ratio(required: Floats, held: Floats) -> Floats:
+    """Requirement over equity; NaN where equity is not above zero, or too little to divide by."""
+    with np.errstate(over="ignore"):
+        ratio = np.divide(required, held, out=np.full(len(held), np.nan), where=held > 0)
+    return np.where(np.isfinite(ratio), ratio, np.nan)
 
 
 def _trigger(ratio: Floats, direction: Floats, is_strict: Bools) -> Floats:

@@ -20,6 +20,9 @@ from risk.margin.tiers import TierTables, tiered_maintenance
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+#: A root nearer to zero than this is rounding, and its reciprocal would overflow: no price.
+_NEAREST_TO_ZERO = 1e-200
+
 
 @dataclass(frozen=True)
 class Legs:
@@ -137,6 +140,6 @@ def _bankruptcy_coordinate(legs: Legs) -> Floats:
 
 
 def _price(coordinates: Floats, is_inverse: Bools) -> Floats:
-    exists = coordinates > 0
+    exists = coordinates > _NEAREST_TO_ZERO
     prices = coordinate(np.where(exists, coordinates, 1.0), is_inverse)
     return np.where(exists, prices, np.nan)
