@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from risk.contracts.payoffs import notional
 from risk.margin.prices import Legs, liquidation_price
 from risk.margin.tiers import TierTables, build_tier_tables, tier_max_leverage
-from risk.sample.contracts import KINDS, VENUES, Listing, asset_shares
+from risk.sample.contracts import KINDS, Listing, asset_shares
 from risk.sample.entries import STRICT_FEE, Drafts, draw_entries, entries_of_equity
 from risk.sample.holders import BOOKS, LEVERAGES, Holders, draw_holders
 from risk.sample.prices import Prices
-from risk.schema import ACCOUNTS, POSITIONS
+from risk.sample.venues import VENUES
+from risk.schema import ACCOUNTS, POSITIONS, USD_EQUIVALENTS
 
-LIQUIDATABLE_SHARE, CROSS_SHARE, STOP_SHARE, TOP_UP_SHARE = 0.001, 0.006, 0.08, 0.12
+CROSS_SHARE, STOP_SHARE, TOP_UP_SHARE = 0.006, 0.08, 0.12
+#: Caught between trigger and close. Of the higher leverages only: the entry of a 2x long past its
+#: trigger would lie at twice the mark, where the market has not been for months.
+LIQUIDATABLE_SHARE, _LEAST_DOOMED_LEVERAGE = 0.0018, 10.0
 
 #: Larger positions use less leverage: notional goes with leverage to this power.
 _SIZE_OF_LEVERAGE = -0.45
@@ -57,7 +60,7 @@ def draw_positions(
     entry = draw_entries(drafts, prices, tables, rng)
 
     is_cross = (rng.random(n) < CROSS_SHARE) & ~is_option
-    can_be_doomed = ~is_option & ~is_cross & (drafts.leverage > 1.0)
+    can_be_doomed = ~is_option & ~is_cross & (drafts.leverage >= _LEAST_DOOMED_LEVERAGE)
     doomed = np.flatnonzero((rng.random(n) < LIQUIDATABLE_SHARE) & can_be_doomed)
     below = rng.uniform(0.2, 0.85, len(doomed))
     entry[doomed] = entries_of_equity(drafts[doomed], tables, below)
@@ -192,22 +195,22 @@ def _balances(
 ) -> pa.Table:
     """Pooled collateral of the accounts that hold cross positions: 1.6 times what these ask for."""
     rows = np.flatnonzero(is_cross)
-    chosen = positions.take(pa.array(rows))
+    chosen = positions.take(pa.array(rows)).select(["account", "venue", "position_margin"])
     settle = listing.table["settle"].take(pa.array(contract[rows]))
-    frame = pd.DataFrame(
-        {
-            "account": chosen["account"].to_pylist(),
-            "venue": chosen["venue"].to_pylist(),
-            "currency": settle.to_pylist(),
-            "balance": 1.6 * chosen["position_margin"].to_numpy(),
-        }
+    keys = ["account", "venue", "currency"]
+    pooled = (
+        chosen.append_column("currency", settle)
+        .group_by(keys, use_threads=False)
+        .aggregate([("position_margin", "sum")])
+        .sort_by([(key, "ascending") for key in keys])
     )
-    pooled = frame.groupby(["account", "venue", "currency"], as_index=False).sum()
-    is_coin = ~pooled["currency"].isin(["USDT", "USDC"]).to_numpy(dtype=bool)
-    pooled["haircut"] = np.where(is_coin, 0.05, 0.0)
-    return pa.table({name: pa.array(pooled[name].to_list()) for name in ACCOUNTS.names}).cast(
-        ACCOUNTS
-    )
+    is_coin = pc.invert(pc.is_in(pooled["currency"], pa.array(sorted(USD_EQUIVALENTS))))
+    columns = {
+        **{key: pooled[key] for key in keys},
+        "balance": pc.multiply(pooled["position_margin_sum"], 1.6),
+        "haircut": pc.if_else(is_coin, 0.05, 0.0),
+    }
+    return pa.table(columns, schema=ACCOUNTS)
 
 
 def _rounded(price: np.ndarray, decimals: np.ndarray) -> np.ndarray:

@@ -49,9 +49,7 @@ class Drafts:
     def opened(self, entry: np.ndarray) -> Legs:
         """The positions opened at these prices, with the collateral they post then."""
         margin = notional(self.legs.size, entry, self.legs.is_inverse) / self.leverage
-        return replace(
-            self.legs, entry_price=entry, position_margin=margin * self.margin_multiple
-        )
+        return replace(self.legs, entry_price=entry, position_margin=margin * self.margin_multiple)
 
 
 def draw_entries(

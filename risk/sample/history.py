@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -84,41 +83,48 @@ def real_prices(path: Path, as_of: date | None) -> tuple[Prices, date]:
     table = table.sort_by([("ts", "ascending"), ("asset", "ascending")])
     if table.num_rows == 0:
         raise DataError(f"{path}: no rows")
-    frame = table.to_pandas()
-    frame["day"] = frame["ts"].dt.tz_localize(None).to_numpy().astype("datetime64[D]")
-    frame["day"] = frame["day"].astype("datetime64[s]")
-    repeated = frame.duplicated(["day", "asset"])
-    if repeated.any():
-        row = frame[repeated].iloc[0]
+    named = table["asset"].combine_chunks().dictionary_encode()
+    names, code = named.dictionary.to_pylist(), named.indices.to_numpy()
+    day = table["ts"].to_numpy().astype("datetime64[D]")
+    repeated = np.flatnonzero((day[1:] == day[:-1]) & (code[1:] == code[:-1])) + 1
+    if len(repeated):
+        row = repeated[0]
         raise DataError(
-            f"{path}: more than one bar of {row['asset']} on {row['day']:%Y-%m-%d}; "
+            f"{path}: more than one bar of {names[code[row]]} on {day[row]}; "
             "the sample takes daily bars, one row per day and asset"
         )
-    last = frame["day"].iloc[-1].date()
+    last = day[-1].astype(date)
     as_of = as_of or last
     if as_of > last:
         raise ConfigError(f"as_of {as_of} is after the last day of {path}, {last}")
-    past = frame[frame["day"] <= pd.Timestamp(as_of)]
-    n_days = past.groupby("asset").size()
-    today = past.loc[past["day"] == pd.Timestamp(as_of), "asset"]
-    alive = sorted(asset for asset in today if n_days[asset] >= MIN_DAYS)
+    today = np.datetime64(as_of, "D")
+    n_days = np.bincount(code[day <= today], minlength=len(names))
+    trading = set(code[day == today].tolist())
+    alive = sorted((i for i in trading if n_days[i] >= MIN_DAYS), key=lambda i: names[i])
     if not alive:
         raise ConfigError(
             f"{path}: no asset has a close on {as_of} and {MIN_DAYS} days of history up to it"
         )
-    days = pd.date_range(as_of - timedelta(days=ENTRY_DAYS), as_of)
-    recent = past[(past["day"] >= days[0]) & past["asset"].isin(alive)]
-    # A missing day takes the bar that follows it, so that no entry falls into a hole.
-    wide = recent.pivot(index="day", columns="asset", values=["high", "low", "close", "volume"])
-    wide = wide.reindex(days).bfill()
-    high, low, close, volume = (
-        wide[name][alive].to_numpy() for name in ("high", "low", "close", "volume")
-    )
-    if not (np.isfinite(high) & (low > 0) & (close > 0) & (high >= low)).all():
-        bad = alive[int(np.argwhere(~((low > 0) & (close > 0) & (high >= low)))[0][1])]
-        raise DataError(f"{path}: {bad} has a price that is not positive, or high below low")
+    recent = np.flatnonzero((day >= today - ENTRY_DAYS) & (day <= today))
+    ago = (today - day[recent]).astype(int)
+    bars = {}
+    for name in ("high", "low", "close", "volume"):
+        bar = np.full((ENTRY_DAYS + 1, len(names)), np.nan)
+        bar[ENTRY_DAYS - ago, code[recent]] = table[name].to_numpy()[recent]
+        # A missing day takes the bar that follows it, so that no entry falls into a hole.
+        for i in range(ENTRY_DAYS - 1, -1, -1):
+            bar[i] = np.where(np.isnan(bar[i]), bar[i + 1], bar[i])
+        bars[name] = bar[:, alive]
+    high, low, close, volume = bars.values()
+    is_sound = (low > 0) & (low <= close) & (close <= high) & np.isfinite(high) & (volume >= 0)
+    if not is_sound.all():
+        i, column = np.argwhere(~is_sound)[0]
+        raise DataError(
+            f"{path}: {names[alive[column]]} has a bar around {today - ENTRY_DAYS + i} without "
+            "0 < low <= close <= high and volume >= 0"
+        )
     prices = Prices(
-        assets=tuple(alive),
+        assets=tuple(names[i] for i in alive),
         close=close[-1],
         high=high,
         low=low,
@@ -141,6 +147,9 @@ def read_brackets(path: Path, as_of: date) -> Brackets:
     table = read_parquet(path, _TIER_COLUMNS)
     if table.num_rows == 0:
         raise DataError(f"{path}: no rows")
+    holed = [name for name in _TIER_COLUMNS if table[name].null_count]
+    if holed:
+        raise DataError(f"{path}: null in column {', '.join(holed)}")
     try:
         day = table["as_of"].cast(pa.timestamp("ms", tz="UTC")).cast(pa.date32())
         floats = {name: table[name].cast(pa.float64()) for name in _TIER_COLUMNS[3:]}
@@ -150,11 +159,15 @@ def read_brackets(path: Path, as_of: date) -> Brackets:
     dates = sorted(set(day.to_pylist()))
     until = [published for published in dates if published <= as_of]
     published = until[-1] if until else dates[0]
-    columns = {"symbol": table["symbol"].cast(pa.string()), "tier": tier, **floats}
-    rows = pa.table(columns).filter(pc.equal(day, pa.scalar(published)))
-    frame = rows.to_pandas().sort_values(["symbol", "tier"])
-    by_symbol = {
-        str(symbol): {name: group[name].to_numpy() for name in _TIER_COLUMNS[2:]}
-        for symbol, group in frame.groupby("symbol")
-    }
-    return Brackets(published, by_symbol)
+    symbols = table["symbol"].to_numpy()
+    rows = np.flatnonzero(pc.equal(day, pa.scalar(published)).to_numpy())
+    rows = rows[np.lexsort((tier.to_numpy()[rows], symbols[rows]))]
+    names, first = np.unique(symbols[rows], return_index=True)
+    columns = {"tier": tier.to_numpy(), **{name: floats[name].to_numpy() for name in floats}}
+    return Brackets(
+        published,
+        {
+            str(symbol): {name: column[part] for name, column in columns.items()}
+            for symbol, part in zip(names, np.split(rows, first[1:]), strict=True)
+        },
+    )

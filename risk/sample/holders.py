@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from risk.sample.contracts import KINDS, VENUES, Listing
+from risk.sample.contracts import KINDS, Listing
+from risk.sample.venues import VENUES
 
 LEVERAGES = np.array([1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 25.0, 50.0, 75.0, 100.0, 125.0])
 
@@ -36,19 +37,21 @@ class Book(NamedTuple):
 _LARGE = ("binance", "bybit", "okx")
 _ALL = tuple(venue.name for venue in VENUES)
 BOOKS = (
-    Book("retail", 0.80, 1.4, 600.0, 1.15, 1_000.0, 0.585, 4.0, 99,
+    Book("retail", 0.80, 1.4, 1_200.0, 1.1, 2_000.0, 0.585, 4.0, 99,
          (2, 4, 8, 16, 25, 16, 8, 11, 3, 5, 2), _ALL),
-    Book("vip", 0.10, 4.0, 15_000.0, 1.2, 400.0, 0.54, 5.0, 99,
-         (3, 10, 18, 24, 23, 9, 5, 5, 1, 2, 0), (*_LARGE, "bitmex", "deribit")),
-    Book("affiliate", 0.07, 1.2, 400.0, 1.2, 500.0, 0.62, 2.5, 99,
+    Book("vip", 0.10, 4.0, 12_000.0, 1.2, 300.0, 0.57, 5.0, 99,
+         (3, 10, 18, 24, 23, 9, 5, 5, 1, 2, 0), _ALL),
+    Book("affiliate", 0.07, 1.2, 1_500.0, 1.1, 1_500.0, 0.62, 2.5, 99,
          (1, 3, 6, 14, 24, 20, 9, 13, 3, 5, 2), ("gate", "kucoin")),
-    Book("institutional", 0.02, 5.0, 120_000.0, 1.25, 150.0, 0.47, 12.0, 8,
+    Book("institutional", 0.015, 5.0, 60_000.0, 1.3, 80.0, 0.53, 12.0, 8,
          (18, 28, 26, 18, 8, 2, 0, 0, 0, 0, 0), ("binance", "okx", "bitmex", "deribit")),
-    Book("market_maker", 0.01, 22.0, 40_000.0, 1.4, 60.0, 0.50, 1.5, 99,
+    Book("market_maker", 0.01, 22.0, 30_000.0, 1.4, 60.0, 0.50, 1.5, 99,
          (4, 12, 24, 30, 22, 6, 2, 0, 0, 0, 0), _LARGE),
 )  # fmt: skip
 #: Arbitrage sells what is dear: holders of dated futures are short more often.
-_DATED_LONG_SHARE = 0.42
+_DATED_LONG_SHARE = 0.45
+#: Positions in an asset grow with its share of the market to this power.
+_SIZE_OF_SHARE = 0.2
 _REDRAWS = 6
 
 
@@ -108,7 +111,7 @@ def draw_holders(n: int, listing: Listing, share: np.ndarray, rng: np.random.Gen
     # The leftovers move to accounts of their own, as a second sub-account would.
     account[again] = n_accounts + np.arange(len(again))
     relative = share[listing.asset[contract]] * len(share)
-    return Holders(account, book, contract, direction, size_usd * relative**0.35)
+    return Holders(account, book, contract, direction, size_usd * relative**_SIZE_OF_SHARE)
 
 
 def _account_sizes(book: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -122,9 +125,7 @@ def _account_sizes(book: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _draw_venues(book: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    weight = np.array(
-        [[v.positions if v.name in b.venues else 0.0 for v in VENUES] for b in BOOKS]
-    )
+    weight = np.array([[v.positions if v.name in b.venues else 0.0 for v in VENUES] for b in BOOKS])
     cumulative = np.cumsum(weight, axis=1) / weight.sum(axis=1, keepdims=True)
     uniform = rng.random(len(book))
     return np.minimum((uniform[:, None] >= cumulative[book]).sum(axis=1), len(VENUES) - 1)

@@ -22,14 +22,14 @@ STEPS_PER_DAY = 24
 ENTRY_DAYS = 30
 
 _DAYS_PER_YEAR = 365.0
-_SHOCK_WEIGHT, _MEMORY = 0.08, 0.90
+_SHOCK_WEIGHT, _MEMORY = 0.14, 0.84
 _DEGREES_OF_FREEDOM = 4.0
-_MARKET_VOLATILITY, _ALTCOIN_VOLATILITY = 0.45, 0.40
+_MARKET_VOLATILITY, _ALTCOIN_VOLATILITY = 0.48, 0.42
 #: A day is at most this many of its standard deviations, and volatility this many of its mean:
 #: without a bound, fat-tailed innovations send a GARCH variance to absurd levels now and then.
 _MAX_INNOVATION, _MAX_VOLATILITY_RATIO = 7.0, 4.0
 _N_CRASHES, _N_RALLIES, _CALM_DAYS = 6, 3, 45
-_YEARLY_LOG_DRIFT = 0.15
+_YEARLY_LOG_DRIFT, _DRIFT_SPREAD = 0.12, 0.10
 
 
 class Asset(NamedTuple):
@@ -173,7 +173,8 @@ def _hourly_log_returns(generator: np.random.Generator) -> np.ndarray:
     response = (market + 0.25 * altcoin) * (1.0 + 0.1 * generator.standard_normal(n_assets))
     steps += jumps.reshape(-1, 1) * response
     # The sample's own mean is replaced: over years its luck would move prices by powers of ten.
-    per_step = _YEARLY_LOG_DRIFT / _DAYS_PER_YEAR / STEPS_PER_DAY
+    drift = _YEARLY_LOG_DRIFT + _DRIFT_SPREAD * generator.standard_normal(n_assets)
+    per_step = drift / _DAYS_PER_YEAR / STEPS_PER_DAY
     return steps - steps.mean(axis=0) + per_step
 
 

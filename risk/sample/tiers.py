@@ -10,9 +10,10 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from risk.sample.contracts import VENUES, Listing
+from risk.sample.contracts import Listing
 from risk.sample.history import Brackets
 from risk.sample.prices import Prices
+from risk.sample.venues import VENUES
 from risk.schema import TIERS
 
 #: Largest leverage, maintenance rate, upper bound as a share of the asset's largest notional.
@@ -39,9 +40,7 @@ _TAIL_LEVERAGE = 25.0
 _LARGEST_NOTIONAL_USD, _SMALLEST_NOTIONAL_USD = 1.5e9, 4e6
 
 
-def tier_table(
-    prices: Prices, listing: Listing, brackets: Brackets | None
-) -> tuple[pa.Table, str]:
+def tier_table(prices: Prices, listing: Listing, brackets: Brackets | None) -> tuple[pa.Table, str]:
     """Tier tables of every contract but options.
 
     Parameters
@@ -61,9 +60,7 @@ def tier_table(
     rank = np.empty(len(prices.assets), dtype=int)
     rank[np.argsort(-prices.daily_volume_usd, kind="stable")] = np.arange(len(rank))
     relative = prices.daily_volume_usd / prices.daily_volume_usd.max()
-    limit = np.clip(
-        _LARGEST_NOTIONAL_USD * relative, _SMALLEST_NOTIONAL_USD, _LARGEST_NOTIONAL_USD
-    )
+    limit = np.clip(_LARGEST_NOTIONAL_USD * relative, _SMALLEST_NOTIONAL_USD, _LARGEST_NOTIONAL_USD)
     parts, without = [], set()
     names = zip(
         listing.table["venue"].to_pylist(), listing.table["symbol"].to_pylist(), strict=True

@@ -148,9 +148,7 @@ def _refuse_overwriting(folder: Path) -> None:
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{path}: cannot be read as Parquet ({error})") from error
         if metadata.get(b"bulkhead.synthetic") != b"true":
-            raise ConfigError(
-                f"{folder} holds a snapshot that is no sample: choose another folder"
-            )
+            raise ConfigError(f"{folder} holds a snapshot that is no sample: choose another folder")
 
 
 def _venue_files(folder: Path | None, contracts: pa.Table) -> list[Path]:
