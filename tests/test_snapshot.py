@@ -413,6 +413,36 @@ def test_a_damaged_file_stops_the_load_by_name(
         load_snapshot(path)
 
 
+def checksummed(path: Path) -> None:
+    pq.write_table(pq.read_table(path), path, write_page_checksum=True, compression="none")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"isolated", b"isolatee"))
+
+
+def test_a_page_that_does_not_match_its_checksum_stops_the_load(tmp_path: Path) -> None:
+    path = write_snapshot(tmp_path)
+    checksummed(path / "positions.parquet")
+    with pytest.raises(DataError, match=r"positions\.parquet: truncated, damaged"):
+        load_snapshot(path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(at=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))
+def test_a_flipped_byte_is_refused_in_one_sentence_or_loses_no_row(at: float, byte: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_snapshot(Path(folder), [{}] * 20)
+        content = bytearray((path / "positions.parquet").read_bytes())
+        content[int(at * len(content))] = byte
+        (path / "positions.parquet").write_bytes(content)
+        try:
+            snapshot, refusal = load_snapshot(path), ""
+        except DataError as error:
+            snapshot, refusal = None, str(error)
+    assert "\n" not in refusal
+    if snapshot is not None:
+        assert snapshot.n_rows == snapshot.positions.num_rows + snapshot.quarantine.num_rows
+
+
 @pytest.mark.parametrize("name", ["positions", "contracts", "tiers"])
 def test_a_missing_file_stops_the_load_by_name(tmp_path: Path, name: str) -> None:
     path = write_snapshot(tmp_path)

@@ -222,9 +222,9 @@ def _refuse_repeats(path: Path, frame: pl.DataFrame, key: list[str]) -> None:
     # A row without a key is no repeat of another one; it has its own reason.
     is_named = pl.all_horizontal(pl.col(key).str.strip_chars() != "")
     keyed = frame.select(*key, "file", "row").filter(is_named)
-    repeated = keyed.filter(keyed.select(key).is_duplicated())
-    if repeated.is_empty():
+    if keyed.n_unique(subset=key) == keyed.height:
         return
+    repeated = keyed.filter(keyed.select(key).is_duplicated())
     first = repeated.head(1)
     both = repeated.join(first, on=key, how="semi", maintain_order="left").head(2)
     name = " ".join(first.select(key).row(0))

@@ -87,7 +87,7 @@ def _read_part(folder: Path, path: Path, schema: pa.Schema) -> Part:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check it") from error
     try:
-        file = pq.ParquetFile(pa.BufferReader(content))
+        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         found = file.schema_arrow
         _check_names(path, found, schema)
         table = file.read(columns=schema.names)
