@@ -33,7 +33,7 @@ ASSETS = {"BTC": 5.2e8, "ETH": 3.1e8, "SOL": 1.2e8, "XRP": 7e7, "DOGE": 4.4e7, "
 ASSETS |= {f"ALT{k:02d}": 1.5e7 / (1 + 0.35 * k) for k in range(16)}
 VENUES = {"binance": 0.5, "bybit": 0.3, "okx": 0.2}
 FUNDS = {"binance": 18e6, "bybit": 5.2e6, "okx": 1.4e6}
-SIDES = {"long": 0.58, "short": 0.42}
+SIDES = {"long": 0.86, "short": 0.14}
 CONFIDENCES = (0.95, 0.975, 0.99)
 STRESSES = {
     "All crypto -50 %": (-0.5, "hypothetical, uniform fall"),
@@ -59,7 +59,7 @@ def _outcome(moves: np.ndarray, size: float, side: str) -> dict[str, np.ndarray]
     move = moves if side == "long" else -moves
     adverse = np.maximum(-move, 0.0)
     hit = 1.0 - np.exp(-((adverse / 0.16) ** 2))
-    pnl = size * (np.maximum(move, 0.0) - 0.11 * (1 - np.exp(-adverse / 0.07)))
+    pnl = size * (np.maximum(move, 0.0) - 0.22 * (1 - np.exp(-adverse / 0.16)))
     deficit = size * 0.04 * np.maximum(adverse - 0.18, 0.0)
     return {
         "pnl": pnl,
@@ -372,7 +372,7 @@ def _margin(cells: list[tuple[str, str, str, float]]) -> MarginSummary:
         n_accounts=8412,
         long_notional_usd=by_side["long"],
         short_notional_usd=by_side["short"],
-        equity_usd=0.14 * sum(by_side.values()),
+        equity_usd=0.23 * sum(by_side.values()),
         distance=distance,
     )
 
@@ -381,7 +381,7 @@ def _curves() -> xr.Dataset:
     moves = np.round(np.arange(-0.6, 0.61, 0.02), 2)
     notional = np.stack(
         [
-            size * np.where(moves < 0, 0.58, 0.42) * (1 - np.exp(-((moves / (0.15 + 0.01 * k)) ** 2)))
+            size * np.where(moves < 0, SIDES["long"], SIDES["short"]) * (1 - np.exp(-((moves / (0.15 + 0.01 * k)) ** 2)))
             for k, size in enumerate(ASSETS.values())
         ]
     )

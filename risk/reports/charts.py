@@ -66,12 +66,24 @@ class Canvas:
         self.facts = facts
         self._n = 0
 
-    def fact(self, ax: Axes, x: float, y: float, fact_id: str, **style: Any) -> None:
-        """Write a fact's number, with its unit, into the chart."""
+    def fact(
+        self,
+        ax: Axes,
+        x: float,
+        y: float,
+        fact_id: str,
+        *,
+        pad: float = 0.0,
+        sign: bool = False,
+        **style: Any,
+    ) -> None:
+        """Write a fact's number into the chart, `pad` points to the right of (x, y)."""
         self._n += 1
         gid = f"fact:{self._n}:{fact_id}"
-        text = self.facts.labelled(fact_id, missing="n/a")
-        ax.text(x, y, text, gid=gid, **style)
+        text = self.facts.labelled(fact_id, sign=sign)
+        across = style.pop("transform", ax.transData)
+        moved = across + ScaledTranslation(pad / 72, 0, ax.figure.dpi_scale_trans)
+        ax.text(x, y, text, gid=gid, transform=moved, **style)
 
     def label(self, ax: Axes, x: float, y: float, text: object, **style: Any) -> None:
         """Write text from the inputs into the chart."""
@@ -137,7 +149,7 @@ def distribution(facts: Facts, inputs: ReportInputs) -> Markup:
             _histogram(ax, losses, var)
             _tail_lines(ax, canvas, name, group, top, scale)
             title = choose.words(name, choose.SET_WORDS)
-            ax.text(0.0, 1.0, title, transform=ax.transAxes, weight="bold", va="top")
+            ax.text(0.008, 0.98, title, transform=ax.transAxes, weight="bold", va="top")
             ax.set_ylabel("scenarios (log)")
         rows[-1].set_xlabel(f"loss of all holders over the horizon, {unit} (gains are negative)")
         return canvas.svg(fig)
@@ -166,11 +178,11 @@ def _tail_lines(
             ax.axvspan(low, high, color=colour, alpha=0.14, lw=0)
         ax.axvline(x, color=colour, lw=1.3, ls=dash)
         # The two often stand side by side: the smaller is written to the left of its line.
-        side, shift = ("right", -5) if place == 0 and len(lines) > 1 else ("left", 5)
-        shifted = across + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)
-        at = {"transform": shifted, "ha": side, "va": "top", "color": colour, "weight": "bold"}
-        ax.text(x, 0.98, word, **at)
-        canvas.fact(ax, x, 0.85, fact_id, **at)
+        side, pad = ("right", -5) if place == 0 and len(lines) > 1 else ("left", 5)
+        at = {"ha": side, "va": "top", "color": colour, "weight": "bold"}
+        shifted = across + ScaledTranslation(pad / 72, 0, ax.figure.dpi_scale_trans)
+        ax.text(x, 0.98, word, transform=shifted, **at)
+        canvas.fact(ax, x, 0.86, fact_id, transform=across, pad=pad, **at)
 
 
 def _histogram(ax: Axes, losses: np.ndarray, var: float | None) -> None:
@@ -218,22 +230,27 @@ def two_sides(facts: Facts, inputs: ReportInputs) -> Markup:
         fig = figure(12.4, 1.1 + 0.36 * max(len(order), 2))
         left, right = fig.subplots(1, 2, sharey=True)
         y = np.arange(len(order))
-        left.barh(y, np.maximum(loss, 0.0), 0.62, color=HOLDER)
+        left.barh(y, loss, 0.62, color=[HOLDER if amount >= 0 else HOLDER_SOFT for amount in loss])
         right.barh(y, deficit - beyond, 0.62, color=VENUE)
         right.barh(y, beyond, 0.62, left=deficit - beyond, color=BREACH, hatch="////", ec="white")
         for row, key in enumerate(keys):
             at = {"va": "center", "weight": "bold", "fontsize": 9}
-            x_loss, x_deficit = max(loss[row], 0.0), deficit[row]
-            canvas.fact(left, x_loss, row, f"stress.pnl.{key}", ha="right", color=HOLDER, **at)
-            canvas.fact(right, x_deficit, row, f"stress.deficit.{key}", ha="left", color=VENUE, **at)
+            outward = {"ha": "right", "pad": -4} if loss[row] >= 0 else {"ha": "left", "pad": 4}
+            outward |= {"sign": True, "color": HOLDER, **at}
+            canvas.fact(left, loss[row], row, f"stress.pnl.{key}", **outward)
+            inward = {"ha": "left", "pad": 4, "color": VENUE, **at}
+            canvas.fact(right, deficit[row], row, f"stress.deficit.{key}", **inward)
         names = [printable(choose.stress_label(inputs, index), 34) for index in order]
         left.set_yticks(y, names, color=INK, fontsize=9)
-        left.set_xlim(1.22 * max([*loss, 0.0]) or 1.0, 0.0)
+        reach = float(np.ptp([*loss, 0.0])) or 1.0
+        least = float(min([*loss, 0.0]))
+        left.set_xlim(max([*loss, 0.0]) + 0.16 * reach, least - 0.16 * reach if least < 0 else 0.0)
+        left.axvline(0.0, color=MUTED, lw=0.8)
         right.set_xlim(0.0, 1.22 * max([*deficit, 0.0]) or 1.0)
         left.invert_yaxis()
         left.set_title("What the holders lose", loc="right", color=HOLDER, weight="bold")
         right.set_title("What lands on the venues", loc="left", color=VENUE, weight="bold")
-        left.set_xlabel(f"loss, {unit}")
+        left.set_xlabel(f"loss, {unit} (label: P&L)")
         right.set_xlabel(f"deficit, {unit} (own scale)")
         for ax in (left, right):
             ax.xaxis.set_major_locator(MaxNLocator(6))

@@ -127,8 +127,13 @@ def _stress(facts: Facts, inputs: ReportInputs) -> list[Sentence]:
         return [Sentence("note", Markup("The run holds no named stress."), "stress")]
     title = choose.stress_label(inputs, index)
     key = choose.slug(title)
-    text = "{stress} is the worst stress for the holders: they lose {loss} and {count} positions "
-    text += "are liquidated; {deficit} runs past their collateral and lands on the venues."
+    if (facts.value("stress.worst_loss") or 0.0) > 0.0:
+        text = "{stress} is the worst stress for the holders: they lose {loss} and {count} "
+        text += "positions are liquidated; {deficit} runs past their collateral to the venues."
+    else:
+        text = "No stress makes the holders as a whole lose, since longs and shorts offset; in "
+        text += "{stress}, the least good, {count} positions are liquidated and {deficit} runs past "
+        text += "their collateral to the venues."
     sentence = Markup(text).format(
         stress=label(title),
         loss=facts.number("stress.worst_loss", unit=True),

@@ -104,7 +104,7 @@ def fund_use(facts: Facts, inputs: ReportInputs) -> Markup:
                 lw=0,
             )
             canvas.fact(
-                ax, edge * 1.01, row, f"fund.use.{slug(venue)}", va="center", weight="bold"
+                ax, edge, row, f"fund.use.{slug(venue)}", pad=4, va="center", weight="bold"
             )
         for level, word in ((50.0, "half"), (100.0, "all of the fund")):
             ax.axvline(level, color=INK, lw=0.9, ls="-" if level == 100.0 else (0, (4, 3)))

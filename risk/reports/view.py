@@ -22,7 +22,8 @@ MONEY_SCALES: Mapping[int, tuple[float, str]] = {
     2: (1.0, "USD"),
 }
 
-_SUFFIXES = {"%": " %", "x": "\N{MULTIPLICATION SIGN}"}
+_NBSP = "\N{NO-BREAK SPACE}"
+_SUFFIXES = {"1": "", "%": f"{_NBSP}%", "x": "\N{MULTIPLICATION SIGN}"}
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BIDI = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -160,26 +161,30 @@ class Facts:
         return format_number(row.value, row.decimals, sign=sign)
 
     def labelled(self, fact_id: str, *, sign: bool = False, missing: str = "n/a") -> str:
-        """The number with its unit after it, for chart labels."""
-        return self.text(fact_id, sign=sign, missing=missing) + self._suffix(fact_id)
+        """The number for a chart, with its unit unless that is money, which the axis states."""
+        text = self.text(fact_id, sign=sign, missing=missing)
+        return text if self.row(fact_id).unit == "USD" else text + self._around(fact_id)[1]
 
     def number(
         self, fact_id: str, *, sign: bool = False, unit: bool = False, missing: str = "n/a"
     ) -> Markup:
-        """The number as HTML that names its fact; `unit` adds % or the like after it."""
+        """The number as HTML that names its fact; `unit` puts its unit around it."""
         row = self.row(fact_id)
         text = self.text(fact_id, sign=sign, missing=missing)
         value = "" if row.value is None else repr(row.value)
         tag = Markup('<data value="{}" data-fact="{}">{}</data>').format(value, fact_id, text)
-        return tag + (self._suffix(fact_id) if unit else "")
+        before, after = self._around(fact_id) if unit else ("", "")
+        return Markup("{}{}{}").format(before, tag, after)
 
-    def _suffix(self, fact_id: str) -> str:
+    def _around(self, fact_id: str) -> tuple[str, str]:
+        """What a unit puts before and after its number: USD 1.20 m, 3 %, 2x."""
         row = self.row(fact_id)
         if row.value is None:
-            return ""
+            return "", ""
         if row.unit == "USD":
-            return f" {MONEY_SCALES[row.decimals][1]}"
-        return _SUFFIXES.get(row.unit, "" if row.unit == "1" else f" {row.unit}")
+            currency, _, scale = MONEY_SCALES[row.decimals][1].partition(" ")
+            return f"{currency}{_NBSP}", f"{_NBSP}{scale}" if scale else ""
+        return "", _SUFFIXES.get(row.unit, f"{_NBSP}{row.unit}")
 
 
 def label(text: object, limit: int = 96) -> Markup:
