@@ -42,10 +42,10 @@ def check(workspace: str, block: Block, checksums: Mapping[str, str]) -> bool:
 
 def block_drivers(workspace: str, block: Block) -> xr.Dataset:
     """The driver record of one block."""
-    drawn = _plan(workspace)["monte_carlo"]
     if block.scenario_set != "monte_carlo":
         record = _record(workspace, block.scenario_set)
         return slice_drivers(record, block.start, block.stop)
+    drawn = _plan(workspace)["monte_carlo"]
     # Always draw the whole block: a path must not depend on how many paths the run asks for.
     whole = draw_block(
         _calibration(workspace),
@@ -55,6 +55,8 @@ def block_drivers(workspace: str, block: Block) -> xr.Dataset:
         n=drawn["block"],
         steps=drawn["steps"],
         horizon_days=drawn["horizon_days"],
+        model=drawn["model"],
+        jumps=drawn["jumps"],
     )
     return slice_drivers(whole, 0, block.stop - block.start)
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from risk.errors import DataError
-from risk.schema import COVERAGE
+from risk.schema import COVERAGE, USD_EQUIVALENTS
 
 #: Rows of the coverage table: statuses add up to `in`; the last two are flags on priced rows.
 ROWS = ("in", "priced", "unpriced", "liquidatable", "quarantined", "excluded", "stale", "proxied")
@@ -42,6 +42,36 @@ def mark_unpriced(book: pa.Table, assets: Collection[str]) -> pa.Table:
     return book
 
 
+def gross_notional(positions: pa.Table, contracts: pa.Table) -> pa.Array:
+    """Notional of every valid position, USD at the mark, priced or not.
+
+    Parameters
+    ----------
+    positions, contracts : Table
+        Schemas `POSITIONS` and `CONTRACTS`.
+
+    Returns
+    -------
+    Array (position,)
+        Contracts times size (times the mark if linear, the index for options); null without a
+        price or in a currency that is not worth one dollar.
+    """
+    terms = contracts.select(
+        ["venue", "symbol", "type", "linear", "contract_size", "mark_price", "index_price", "quote"]
+    )
+    held = positions.select(["position_id", "venue", "symbol", "contracts"])
+    joined = held.join(terms, ["venue", "symbol"], join_type="left outer").sort_by("position_id")
+    price = pc.if_else(
+        pc.equal(joined["type"], "option"), joined["index_price"], joined["mark_price"]
+    )
+    usd = pc.is_in(joined["quote"], pa.array(sorted(USD_EQUIVALENTS)))
+    # Inverse swaps and futures are counted in dollars; every option in coins.
+    by_price = pc.or_(joined["linear"], pc.equal(joined["type"], "option"))
+    size = pc.multiply(joined["contracts"], joined["contract_size"])
+    amount = pc.if_else(by_price, pc.multiply(size, price), size)
+    return pc.if_else(usd, amount, None).combine_chunks()
+
+
 def coverage(
     book: pa.Table, quarantine: pa.Table, n_rows: int, proxied: Collection[str] = ()
 ) -> pa.Table:
@@ -50,7 +80,7 @@ def coverage(
     Parameters
     ----------
     book : Table (position,)
-        `risk.schema.BOOK`: every valid row.
+        `risk.schema.BOOK` with `gross_notional_usd`: every valid row.
     quarantine : Table
         `risk.schema.QUARANTINE`; only rows of the positions files count here.
     n_rows : int
@@ -70,7 +100,7 @@ def coverage(
         If the statuses do not add up to the rows that came in.
     """
     status = np.asarray(book["status"].to_pylist(), object)
-    notional = book["notional_usd"].to_numpy(zero_copy_only=False)
+    notional = book["gross_notional_usd"].to_numpy(zero_copy_only=False)
     asset = book["asset"].cast(pa.string()).to_numpy(zero_copy_only=False)
     priced = status == "ok"
     members = {
@@ -115,8 +145,9 @@ def reasons(book: pa.Table, quarantine: pa.Table) -> pa.Table:
         `status`, `reason`, `n_positions`, `notional_usd` (null where unknown), largest count first.
     """
     lost = book.filter(pc.not_equal(book["status"], "ok")).select(
-        ["status", "reason", "notional_usd"]
+        ["status", "reason", "gross_notional_usd"]
     )
+    lost = lost.rename_columns(["status", "reason", "notional_usd"])
     bad = quarantine.filter(pc.starts_with(quarantine["file"], "positions"))
     rows = pa.concat_tables(
         [

@@ -135,14 +135,30 @@ def finish_drivers(folder: Path, scenario_sets: Iterable[str]) -> None:
         gaps.to_zarr(folder / _DRIVERS, group=name, mode="a", consolidated=False)
 
 
+def open_tree(path: Path) -> xr.DataTree:
+    """Open a Zarr tree, values read lazily, labels as plain strings."""
+    tree = xr.open_datatree(path, engine="zarr", consolidated=False, chunks=None)
+    return tree.map_over_datasets(plain_text)
+
+
 def open_cube(folder: Path) -> xr.DataTree:
-    """Open `cube.zarr` of a run folder: one group per scenario set, read lazily."""
-    return xr.open_datatree(folder / _CUBE, engine="zarr", consolidated=False, chunks=None)
+    """Open `cube.zarr` of a run folder: one group per scenario set."""
+    return open_tree(folder / _CUBE)
 
 
 def open_drivers(folder: Path) -> xr.DataTree:
-    """Open `drivers.zarr` of a run folder: one group per scenario set, read lazily."""
-    return xr.open_datatree(folder / _DRIVERS, engine="zarr", consolidated=False, chunks=None)
+    """Open `drivers.zarr` of a run folder: one group per scenario set."""
+    return open_tree(folder / _DRIVERS)
+
+
+def plain_text(dataset: xr.Dataset) -> xr.Dataset:
+    """Text of any width as objects: Zarr warns about fixed widths, NumPy cannot cast others."""
+    text = {
+        name: variable.astype(object)
+        for name, variable in dataset.variables.items()
+        if variable.dtype.kind in "UT"
+    }
+    return dataset.assign(text) if text else dataset
 
 
 def save_record(path: Path, drivers: xr.Dataset) -> None:

@@ -1,0 +1,433 @@
+"""The whole night as a plain loop: snapshot, scenarios, ladders, cube, measures, reports.
+
+Every stage is a function of a `Night` that reads and writes the run's folder, so that a scheduler
+can call the same functions one by one, and a night that was killed is resumed by starting it again.
+`flows.nightly` is this loop under Prefect; the bytes are the same.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xarray as xr
+
+from risk import findings
+from risk.block import check, run_block
+from risk.config import Config, config_digest
+from risk.coverage import coverage, gross_notional, mark_unpriced
+from risk.cube import (
+    create_stores,
+    finish_drivers,
+    load_record,
+    open_cube,
+    open_drivers,
+    plain_text,
+    save_record,
+)
+from risk.drivers import slice_drivers
+from risk.engine import Block, plan_blocks, run_blocks
+from risk.errors import ConfigError, DataError
+from risk.liquidation import account_losses, build_ladders, liquidation_curve
+from risk.liquidation import liquidation_probability as probability_of
+from risk.margin.book import build_book, margin_table
+from risk.market.calibration import calibrate
+from risk.market.history import load_history, universe
+from risk.measures import measure_cube
+from risk.reports import collect_facts, render_capital, render_officer
+from risk.scenarios.historical import historical_drivers
+from risk.scenarios.stress import load_stresses, stress_drivers
+from risk.snapshot import load_snapshot, resolve_snapshot
+from risk.store import Run, Workspace, file_digest, finished_run, open_run, open_workspace, run_id
+from risk.store import publish as publish_run
+
+#: Called with a stage's name, how much of it is done and how much there is.
+Progress = Callable[[str, int, int], None]
+
+#: What the stages leave for each other and no reader needs.
+SCRATCH = (
+    "plan.json", "blocks", "gaps", "ladders", "scenarios", "snapshot.json", "market.json",
+    "stores.json", "breaches.json", "book.parquet", "coverage.parquet", "funds.parquet",
+)  # fmt: skip
+
+#: Own-price moves the liquidation curves are drawn at, as fractions of the mark.
+CURVE_MOVES = tuple(round(move / 100, 2) for move in range(-60, 61, 2))
+
+
+@dataclass(frozen=True)
+class Night:
+    """One night's work: what to run, on what, and where it is written.
+
+    Attributes
+    ----------
+    config : Config
+    as_of : date
+    run_id : str
+    inputs : dict of str to str
+        SHA-256 of every input file, by a name that does not depend on where the file lies.
+    workspace : Workspace or None
+        The locked folder of the unfinished run; None when this very run is already finished.
+    """
+
+    config: Config
+    as_of: dt.date
+    run_id: str
+    inputs: dict[str, str]
+    workspace: Workspace | None
+
+    @property
+    def folder(self) -> Path:
+        """Where the stages write."""
+        if self.workspace is None:
+            raise RuntimeError("this night is already finished; open its run")
+        return self.workspace.path
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the same inputs, config and code were already run to the end."""
+        return self.workspace is None
+
+
+def run(
+    config: Config,
+    *,
+    progress: Progress | None = None,
+    clock: Callable[[], float] | None = None,
+) -> Run:
+    """Run a night from snapshot to reports.
+
+    Parameters
+    ----------
+    config : Config
+    progress : callable (stage, done, total), optional
+    clock : callable () -> seconds, optional
+        For the manifest's timings, such as `time.perf_counter`; none are kept when absent.
+
+    Returns
+    -------
+    Run
+        The finished run. The same inputs, config and code give the same run, which is recognised
+        and not computed again.
+
+    Raises
+    ------
+    ConfigError, DataError, RunError
+        One sentence each; see `risk.errors` for the exit status.
+    """
+    night = open_night(config)
+    if night.is_finished:
+        return finished(night)
+    timings: dict[str, float] = {}
+    try:
+        for name, stage in STAGES.items():
+            begun = clock() if clock else 0.0
+            stage(night, progress)
+            timings[name] = (clock() if clock else 0.0) - begun
+        return publish(night, timings if clock else None)
+    finally:
+        close(night)
+
+
+def open_night(config: Config) -> Night:
+    """Digest every input, name the run, and open (or find finished) its folder."""
+    path = resolve_snapshot(config.snapshot, config.as_of_date)
+    as_of = dt.date.fromisoformat(path.name.removeprefix("as_of="))
+    inputs = {f"snapshot/{name}": digest for name, digest in _digests(path, "*.parquet").items()}
+    inputs |= {f"snapshot/{name}": d for name, d in _digests(path, "venues/*.yaml").items()}
+    inputs |= {f"venues/{name}": d for name, d in _digests(config.venues, "*.yaml").items()}
+    inputs |= {f"history/{name}": d for name, d in _digests(config.history, "*.parquet").items()}
+    if config.scenarios.stress:
+        found = _digests(config.scenarios.stress.folder, "*.yaml")
+        inputs |= {f"stresses/{name}": digest for name, digest in found.items()}
+    for key, where in (("capital", config.capital), ("limits", config.limits)):
+        if where is not None:
+            inputs |= {f"{key}/{name}": d for name, d in _digests(where, "*.yaml").items()}
+    name = run_id(inputs, config_digest(config), as_of)
+    done = finished_run(config.out, as_of, name)
+    workspace = None if done else open_workspace(config.out, as_of, name)
+    return Night(config, as_of, name, dict(sorted(inputs.items())), workspace)
+
+
+def finished(night: Night) -> Run:
+    """The finished run of a night that needs no work."""
+    path = finished_run(night.config.out, night.as_of, night.run_id)
+    assert path is not None
+    return open_run(path)
+
+
+def close(night: Night) -> None:
+    """Give the run's lock back; what is on disk is resumed by the next start."""
+    if night.workspace is not None:
+        night.workspace.close()
+
+
+def load_book(night: Night, progress: Progress | None = None) -> None:
+    """Read and check the snapshot; margin every position; keep the bad rows with their reasons."""
+    config, folder = night.config, night.folder
+    snapshot = load_snapshot(
+        config.snapshot, as_of=night.as_of, venue_folders=[config.venues]
+    )
+    if not snapshot.n_rows and not config.allow_empty:
+        raise DataError(
+            f"{snapshot.path}: the book holds no position; set allow_empty: true if that is right"
+        )
+    history = load_history(config.history, night.as_of)
+    assets = universe(history, night.as_of)
+    if not assets:
+        raise ConfigError(
+            f"{config.history}: no asset has a price on {night.as_of}; lengthen the history"
+        )
+    book = build_book(
+        snapshot.positions,
+        snapshot.contracts,
+        snapshot.tiers,
+        snapshot.venues,
+        as_of=night.as_of,
+    )
+    gross = gross_notional(snapshot.positions, snapshot.contracts)
+    book = mark_unpriced(book, assets).append_column("gross_notional_usd", gross)
+    pq.write_table(book, folder / "book.parquet")
+    pq.write_table(snapshot.quarantine, folder / "quarantine.parquet")
+    pq.write_table(
+        findings.insurance_funds(snapshot.venues, history), folder / "funds.parquet"
+    )
+    _write_json(
+        folder / "snapshot.json",
+        {
+            "n_rows": snapshot.n_rows,
+            "is_synthetic": snapshot.is_synthetic,
+            "notes": list(snapshot.notes),
+        },
+    )
+
+
+def prepare_scenarios(night: Night, progress: Progress | None = None) -> None:
+    """Calibrate on the history; lay out the historical windows and the stresses."""
+    config, folder = night.config, night.folder
+    history = load_history(config.history, night.as_of)
+    assets = universe(history, night.as_of)
+    calibration = calibrate(history, assets)
+    plain_text(calibration).to_zarr(folder / "calibration.zarr", mode="w", consolidated=False)
+    betas = _betas(calibration)
+    records = {}
+    if config.scenarios.historical:
+        wanted = config.scenarios.historical
+        records["historical"] = historical_drivers(
+            history,
+            assets,
+            windows=wanted.windows,
+            horizon_days=config.horizon_days,
+            gap=wanted.gap,
+            betas=betas,
+        )
+    if config.scenarios.stress:
+        stresses = load_stresses(config.scenarios.stress.folder)
+        records["stress"] = stress_drivers(stresses, assets, betas)
+    for name, record in records.items():
+        save_record(folder / "scenarios" / f"{name}.zarr", record)
+    _write_json(
+        folder / "market.json", findings.market_notes(history, assets, calibration, records)
+    )
+
+
+def build_book_ladders(night: Night, progress: Progress | None = None) -> None:
+    """Sort the book into ladders, plan the blocks, and lay out the empty cube."""
+    config, folder = night.config, night.folder
+    assets = _read_json(folder / "market.json")["assets"]
+    book = pq.read_table(folder / "book.parquet")
+    ladders = build_ladders(book, assets, config.cells, config.max_cells)
+    ladders.save(folder / "ladders")
+    drawn = config.scenarios.monte_carlo
+    _write_json(
+        folder / "plan.json",
+        {
+            "monte_carlo": None
+            if drawn is None
+            else {
+                "seed": config.seed,
+                "block": drawn.block,
+                "steps": drawn.steps,
+                "horizon_days": config.horizon_days,
+                "model": drawn.model,
+                "jumps": drawn.jumps,
+            }
+        },
+    )
+    # A resumed run keeps its cube: wiping it would throw the finished blocks away.
+    if not (folder / "stores.json").exists():
+        labels = {name: _scenario_labels(night, name) for name in config.scenarios.names}
+        create_stores(folder, labels, ladders.cells, assets, _block_size(config))
+        _write_json(folder / "stores.json", {name: int(one.sizes["scenario"]) for name, one in labels.items()})
+
+
+def simulate(night: Night, progress: Progress | None = None) -> None:
+    """Run every block that is not yet on disk, in this process or on dask."""
+    config = night.config
+    blocks = plan(night)
+    execution = config.execution
+    run_blocks(
+        run_block,
+        check,
+        str(night.folder.resolve()),
+        blocks,
+        executor=execution.executor,
+        workers=execution.workers,
+        address=execution.address,
+        tls=None if execution.tls is None else execution.tls.model_dump(mode="json"),
+        progress=(lambda done, total: progress("simulate", done, total)) if progress else None,
+    )
+    finish_drivers(night.folder, config.scenarios.names)
+
+
+def plan(night: Night) -> tuple[Block, ...]:
+    """The blocks of the night."""
+    return plan_blocks(_read_json(night.folder / "stores.json"), _block_size(night.config))
+
+
+def measure(night: Night, progress: Progress | None = None) -> None:
+    """Roll the cube up and measure it; go back to positions and accounts where the tail needs it."""
+    config, folder = night.config, night.folder
+    book = pq.read_table(folder / "book.parquet")
+    assets = _read_json(folder / "market.json")["assets"]
+    proxied = _read_json(folder / "market.json")["proxied"]
+    quarantine = pq.read_table(folder / "quarantine.parquet")
+    n_rows = _read_json(folder / "snapshot.json")["n_rows"]
+    pq.write_table(
+        coverage(book, quarantine, n_rows, proxied), folder / "coverage.parquet"
+    )
+    sampled = [name for name in config.scenarios.names if name != "stress"]
+    if sampled:
+        measures = measure_cube(
+            open_cube(folder),
+            confidences=config.measures.confidence,
+            levels=config.cells,
+            sets=sampled,
+        )
+        _write_tree(measures, folder / "measures.zarr")
+    pq.write_table(_positions(night, book), folder / "positions.parquet")
+    if config.scenarios.stress:
+        record = load_record(folder / "scenarios" / "stress.zarr")
+        pq.write_table(account_losses(book, record), folder / "accounts.parquet")
+    curves = liquidation_curve(book, assets, CURVE_MOVES)
+    plain_text(curves).to_zarr(folder / "curves.zarr", mode="w", consolidated=False)
+
+
+def report(night: Night, progress: Progress | None = None) -> None:
+    """Collect the facts and print the officer's report and the capital summary from them."""
+    folder = night.folder
+    inputs = findings.report_inputs(
+        folder, night.config, as_of=night.as_of, run_id=night.run_id, inputs=night.inputs
+    )
+    facts = collect_facts(inputs)
+    pq.write_table(facts, folder / "facts.parquet")
+    (folder / "report.html").write_text(render_officer(facts, inputs), encoding="utf-8")
+    page, document = render_capital(facts, inputs)
+    (folder / "capital.html").write_text(page, encoding="utf-8")
+    (folder / "capital.json").write_text(document, encoding="utf-8")
+    _write_json(folder / "breaches.json", list(findings.breaches(facts, inputs)))
+
+
+def publish(night: Night, timings: dict[str, float] | None = None) -> Run:
+    """Make the finished run visible, in one step."""
+    workspace = night.workspace
+    assert workspace is not None
+    path = publish_run(
+        workspace,
+        night.config,
+        night.inputs,
+        coverage=pq.read_table(night.folder / "coverage.parquet"),
+        timings=timings or {},
+        breaches=_read_json(night.folder / "breaches.json"),
+        scratch=SCRATCH,
+    )
+    return open_run(path)
+
+
+#: The night, in order; every stage can be run again.
+STAGES: dict[str, Callable[[Night, Progress | None], None]] = {
+    "load book": load_book,
+    "prepare scenarios": prepare_scenarios,
+    "build ladders": build_book_ladders,
+    "simulate": simulate,
+    "measure": measure,
+    "report": report,
+}
+
+
+def _positions(night: Night, book: pa.Table) -> pa.Table:
+    """The margin table beside each scenario set's probability of liquidation."""
+    margin = margin_table(book)
+    names = ("account", *(name for name in ("venue", "symbol", "asset", "side", "book")))
+    labels = book.select(names)
+    parts = []
+    for name in night.config.scenarios.names:
+        columns = {"scenario_set": pa.array([name] * len(book)).dictionary_encode()}
+        columns |= {column: margin[column] for column in margin.column_names}
+        columns |= {column: labels[column] for column in names}
+        chance = np.full(len(book), np.nan)
+        if name != "stress":  # designed, so it has no probabilities
+            chance = probability_of(book, open_drivers(night.folder)[name].to_dataset().load())
+        columns["liquidation_probability"] = pa.array(chance, mask=np.isnan(chance))
+        parts.append(pa.table(columns))
+    return pa.concat_tables(parts).unify_dictionaries().combine_chunks()
+
+
+def _scenario_labels(night: Night, name: str) -> xr.Dataset:
+    if name == "monte_carlo":
+        drawn = night.config.scenarios.monte_carlo
+        assert drawn is not None
+        numbers = np.arange(drawn.paths)
+        labels = np.array([f"path {i}" for i in numbers], object)
+        source = f"{drawn.model}, seed {night.config.seed}, block {{}} of {drawn.block}"
+        sources = np.array([source.format(i // drawn.block) for i in numbers], object)
+        weight = np.full(drawn.paths, 1.0 / drawn.paths)
+        return xr.Dataset(
+            coords={
+                "label": ("scenario", labels),
+                "source": ("scenario", sources),
+                "weight": ("scenario", weight, {"units": "1"}),
+            }
+        )
+    record = load_record(night.folder / "scenarios" / f"{name}.zarr")
+    return slice_drivers(record, 0, record.sizes["scenario"])
+
+
+def _block_size(config: Config) -> int:
+    drawn = config.scenarios.monte_carlo
+    return drawn.block if drawn else 4096
+
+
+def _betas(calibration: xr.Dataset) -> xr.DataArray:
+    return calibration["beta"].assign_attrs(market=calibration.attrs["market"])
+
+
+def _digests(where: Path, pattern: str) -> dict[str, str]:
+    """Digest of each file below a folder, by its name inside it; or of the one file given."""
+    if where.is_file():
+        return {where.name: file_digest(where)}
+    files = sorted(path for path in where.rglob(pattern) if path.is_file())
+    return {path.relative_to(where).as_posix(): file_digest(path) for path in files}
+
+
+def _write_tree(tree: xr.DataTree, path: Path) -> None:
+    plain = xr.DataTree.from_dict(
+        {name: plain_text(node.to_dataset()) for name, node in tree.children.items()}
+    )
+    plain.to_zarr(path, mode="w", consolidated=False)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
