@@ -22,7 +22,7 @@ CROSS_SHARE, STOP_SHARE, TOP_UP_SHARE = 0.006, 0.08, 0.12
 LIQUIDATABLE_SHARE, _LEAST_DOOMED_LEVERAGE = 0.0018, 10.0
 
 #: Larger positions use less leverage: notional goes with leverage to this power.
-_SIZE_OF_LEVERAGE = -0.45
+_SIZE_OF_LEVERAGE = -0.55
 #: No position takes more than this share of the largest notional its tiers know.
 _SHARE_OF_LIMIT = 0.3
 _OPTION = KINDS.index("option")
