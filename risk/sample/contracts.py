@@ -113,13 +113,13 @@ def list_contracts(prices: Prices, as_of: date, generator: np.random.Generator) 
                 mark = max(round(_option_mark(row, spot, years, iv), 4), 0.0001)
                 decimals = 4
             turnover = float(prices.daily_volume_usd[asset]) * venue.positions
-            appeal = _appeal(venue, kind, terms["settle"]) * share[asset] ** 0.55
+            form = _appeal(venue, kind, terms["settle"])
             row["mark_price"] = mark
-            row["volume_24h_usd"] = float(
-                round(turnover * min(appeal / share[asset] ** 0.55, 1.0) * np.exp(0.3 * drawn[0]))
-            )
+            row["volume_24h_usd"] = float(round(turnover * min(form, 1.0) * np.exp(0.3 * drawn[0])))
             rows.append(row)
             lot = _lot(row, kind, venue)
+            # Positions are spread over the assets more evenly than notional is.
+            appeal = form * share[asset] ** 0.55
             marks.append((asset, number, KINDS.index(kind), mark, decimals, lot, appeal))
     columns = [np.array(column) for column in zip(*marks, strict=True)]
     asset_row, venue_row, kind_row, mark_price, decimals_row, lots, appeals = columns
