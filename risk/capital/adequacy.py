@@ -72,7 +72,7 @@ def adequacy(
     Parameters
     ----------
     funds : Table (venue, balance_usd)
-        Insurance funds; each pays only for its own venue.
+        Insurance funds; each pays only for its own venue. A null balance counts as nothing.
     settings : CapitalSettings
         Dated values; `own_funds` is in USD.
     deficit_by_venue : DataArray (scenario, venue)
@@ -96,7 +96,7 @@ def adequacy(
     for venue, balance in zip(
         funds["venue"].to_pylist(), funds["balance_usd"].to_pylist(), strict=True
     ):
-        balances[venue] = balances.get(venue, 0.0) + balance
+        balances[venue] = balances.get(venue, 0.0) + (balance or 0.0)
     fund = math.fsum(balances.values())
     held = np.array([balances.get(venue, 0.0) for venue in venues])
     own = settings["own_funds"]
@@ -110,6 +110,8 @@ def adequacy(
 
     own_basis = f"{own.paragraph}; {own.source}; in force from {own.valid_from}"
     fund_basis = "Balances of the venue rules; each fund pays only for its own venue"
+    if funds["balance_usd"].null_count:
+        fund_basis += "; a fund in a coin without a price counts as nothing"
     rows: list[tuple[str, str, float | None, str, str, bool | None]] = [
         ("insurance_funds", "Insurance funds, all venues", fund, "USD", fund_basis, None),
         ("own_funds", "Own funds", own.value, "USD", own_basis, own.verified),
@@ -182,15 +184,18 @@ def _worst(amounts: np.ndarray, labels: list[str]) -> tuple[float | None, str]:
 
 
 def _worst_cover(table: pa.Table, n: int) -> tuple[float | None, str]:
-    by_stress: dict[str, dict[str, float]] = {}
-    for row in table.to_pylist():
-        accounts = by_stress.setdefault(row["scenario"], {})
-        accounts[row["account"]] = accounts.get(row["account"], 0.0) + row["deficit_usd"]
-    covers = {label: cover(accounts, n) for label, accounts in by_stress.items()}
-    if not covers:
+    if not table.num_rows:
         return None, "no account deficit in this run"
-    label = max(covers, key=lambda key: covers[key])
-    return covers[label], f"Largest over the stresses: {label}"
+    # An account may hold positions at several venues: its deficits are one default.
+    summed = table.group_by(["scenario", "account"], use_threads=False).aggregate(
+        [("deficit_usd", "sum")]
+    )
+    stress = summed["scenario"].combine_chunks().dictionary_encode()
+    codes = stress.indices.to_numpy(zero_copy_only=False)
+    deficits = summed["deficit_usd_sum"].to_numpy()
+    covers = [cover(deficits[codes == code], n) for code in range(len(stress.dictionary))]
+    worst = int(np.argmax(covers))
+    return covers[worst], f"Largest over the stresses: {stress.dictionary[worst].as_py()}"
 
 
 def _ratio(resources: float, amount: float | None) -> float | None:

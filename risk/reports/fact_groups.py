@@ -160,9 +160,9 @@ def run_facts(inputs: ReportInputs, add: Add) -> None:
         decimals = len(f"{percent:.6f}".rstrip("0").split(".")[1])
         add(f"parameter.confidence.{confidence:g}", percent, "%", "confidence", decimals)
     for name, value in inputs.parameters.items():
-        whole = float(value).is_integer()
-        unit = "days" if name.endswith("_days") else "1"
-        add(f"parameter.{slug(name)}", value, unit, "setting", 0 if whole else 4)
+        decimals = len(f"{float(value):.4f}".rstrip("0").split(".")[1])
+        unit = "days" if name == "horizon_days" else "1"
+        add(f"parameter.{slug(name)}", value, unit, "setting", decimals)
     for rank, file in enumerate(inputs.run.files, 1):
         add(f"input.{rank}.rows", file.n_rows, "1", f"rows of {file.name}")
     for level in choose.levels(inputs):

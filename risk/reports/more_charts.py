@@ -153,12 +153,14 @@ def liquidation_curves(facts: Facts, inputs: ReportInputs) -> Markup:
 
 
 def spread(heights: list[float], least: float) -> list[float]:
-    """Move label heights apart until neighbours are `least` apart, keeping their order.
+    """Move label heights to at least `least` apart and above zero, keeping their order.
 
     Examples
     --------
     >>> spread([1.0, 1.0, 5.0], 1.0)
     [0.5, 1.5, 5.0]
+    >>> spread([0.0, 0.0], 1.0)
+    [0.0, 1.0]
     """
     order = sorted(range(len(heights)), key=lambda index: heights[index])
     clusters: list[list[int]] = []
@@ -177,6 +179,10 @@ def spread(heights: list[float], least: float) -> list[float]:
     for cluster, centre in zip(clusters, centres, strict=True):
         for place, index in enumerate(cluster):
             moved[index] = centre + least * (place - (len(cluster) - 1) / 2)
+    lowest = 0.0
+    for index in order:
+        moved[index] = max(moved[index], lowest)
+        lowest = moved[index] + least
     return moved
 
 
