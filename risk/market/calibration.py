@@ -211,9 +211,12 @@ def fit_degrees_of_freedom(residuals: np.ndarray) -> tuple[float, float]:
         return stats.t.logpdf(values, df, scale=np.sqrt((df - 2) / df))
 
     fit = optimize.minimize_scalar(
-        lambda df: -log_density(df).sum(), bounds=DF_BOUNDS, method="bounded"
+        lambda df: -log_density(df).sum(),
+        bounds=DF_BOUNDS,
+        method="bounded",
+        options={"xatol": 1e-8},
     )
-    df, step = float(fit.x), 1e-3
+    df, step = float(fit.x), 1e-2
     up, here, down = log_density(df + step), log_density(df), log_density(df - step)
     score = np.bincount(day, (up - down) / (2 * step))
     curvature = -(up.sum() - 2 * here.sum() + down.sum()) / step**2
