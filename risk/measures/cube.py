@@ -316,7 +316,12 @@ def _dataset(
     measured["n_scenarios"] = (("scenario_set", "group"), counts, _attrs("n_scenarios"))
     return xr.Dataset(
         measured,
-        coords={"scenario_set": [name], "confidence": confidences, "group": names},
+        coords={
+            # As objects: Zarr has no stable type for strings of fixed length.
+            "scenario_set": np.array([name], object),
+            "confidence": confidences,
+            "group": np.array(names, object),
+        },
         attrs={"coverage": COVERAGE},
     )
 
