@@ -190,13 +190,9 @@ def test_real_windows_hold_the_crashes_the_closes_hide(market_data):
     day = date(2022, 11, 7)
     history = load_history(market_data / "ohlcv_daily.parquet", day)
     assets = universe(history, day)
+    betas = calibrate(history, assets)["beta"]
     drivers = historical_drivers(
-        history,
-        assets,
-        windows=1000,
-        horizon_days=1,
-        gap=0.3,
-        betas=calibrate(history, assets).beta,
+        history, assets, windows=1000, horizon_days=1, gap=0.3, betas=betas
     )
     assert drivers.attrs["n_windows"] == 1000
     flush = drivers.isel(scenario=list(drivers["label"].values).index("2021-12-04"))
@@ -209,3 +205,7 @@ def test_real_windows_hold_the_crashes_the_closes_hide(market_data):
     assert young == ["AVAX", "DOT", "FIL", "SOL", "UNI"]
     n_before = int((drivers["label"] <= "2020-08-11").sum())
     assert float(drivers["proxied_share"].sel(asset="SOL")) == pytest.approx(n_before / 1000)
+    # Proxied by its beta to bitcoin, not to the mean of all.
+    march = drivers.isel(scenario=list(drivers["label"].values).index("2020-03-12"))
+    bitcoin, solana = (float(march["low"].sel(asset=name)) for name in ("BTC", "SOL"))
+    assert solana == pytest.approx(1 + float(betas.sel(asset="SOL")) * (bitcoin - 1), rel=1e-12)

@@ -55,12 +55,13 @@ def calibrate(
     -------
     Dataset (asset)
         All daily, of log returns. `volatility`; `correlation` (asset, asset_2); the scalar
-        `degrees_of_freedom`; `beta` to ``attrs["market"]``; common jumps: `common_intensity` per
-        day, `common_mean`, `common_sd` of the market's jump, `common_loading` and
-        `common_residual_sd` (asset); own jumps: `own_intensity`, `own_mean`, `own_sd` (asset);
-        `pit_statistic` (asset) and `pit_statistic_pooled`, Kolmogorov-Smirnov distances of the
-        diffusion's probability transforms from uniform, and `pit_histogram` (bin); standard errors
-        as ``*_se``; `n_days`, `n_jumps` and `proxied` (asset).
+        `degrees_of_freedom`; `beta`, to the asset (or ``equal_weight``) in ``attrs["market"]`` of
+        the dataset and of `beta` itself; common jumps: `common_intensity` per day, `common_mean`
+        and `common_sd` of the market's jump, `common_loading` and `common_residual_sd` (asset); own
+        jumps: `own_intensity`, `own_mean`, `own_sd` (asset); `pit_statistic` (asset) and
+        `pit_statistic_pooled`, Kolmogorov-Smirnov distances of the diffusion's probability
+        transforms from uniform, and `pit_histogram` (bin); standard errors as ``*_se``; `n_days`,
+        `n_jumps` and `proxied` (asset).
 
     Raises
     ------
@@ -116,6 +117,7 @@ def calibrate(
         for name, value in jumps.items()
         if not np.ndim(value)
     }
+    data["beta"][2]["market"] = market
     counts, _ = np.histogram(pit[np.isfinite(pit)], bins=20, range=(0, 1))
     data |= {
         "correlation": (("asset", "asset_2"), _spread_correlation(correlation, kept)),

@@ -163,7 +163,7 @@ def market_ratios(moves: Ratios, assets: Sequence[str], betas: xr.DataArray) -> 
     Ratios of ndarray (scenario,)
     """
     mean = [np.nanmean(part, axis=1) for part in moves]
-    market = betas.attrs.get("market", "equal_weight")
+    market = betas.attrs["market"]
     if market not in assets:
         return Ratios(*mean)
     at = list(assets).index(market)
