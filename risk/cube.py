@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import xarray as xr
 import zarr
+from zarr.codecs import TransposeCodec
 
 from risk.drivers import make_drivers
 from risk.schema import CUBE, DRIVERS, GAPS, SCENARIO_COORDS, Variable
@@ -65,8 +66,10 @@ def create_stores(
 def _create(
     group: zarr.Group, name: str, kind: Variable, shape: tuple[int, int], block: int, dim: str
 ) -> None:
+    # Scenarios of one cell lie together inside a chunk, as the ladders make and measures read them.
     group.create_array(
         name,
+        filters=[TransposeCodec(order=(1, 0))],
         shape=shape,
         chunks=(min(block, shape[0]), max(shape[1], 1)),
         dtype=kind.dtype,
@@ -94,9 +97,9 @@ def write_block(
     for store, data, variables in ((_CUBE, cube, CUBE), (_DRIVERS, drivers, DRIVERS)):
         group = zarr.open_group(folder / store, path=scenario_set, mode="r+")
         for name, kind in variables.items():
-            values = np.ascontiguousarray(data[name].values, kind.dtype)
+            values = data[name].values.astype(kind.dtype, copy=False)
             _array(group, name)[start : start + len(values)] = values
-            sums[f"{store}/{name}"] = _digest(values)
+            sums[f"{store}/{name}"] = _digest(values.T)
     columns = np.stack([drivers[name].values.astype("f8") for name in GAPS])
     columns[0] += start
     path = _gap_file(folder, scenario_set, start)
@@ -113,8 +116,8 @@ def check_block(
         for store, variables in ((_CUBE, CUBE), (_DRIVERS, DRIVERS)):
             group = zarr.open_group(folder / store, path=scenario_set, mode="r")
             for name in variables:
-                values = np.ascontiguousarray(_array(group, name)[start:stop])
-                if _digest(values) != sums[f"{store}/{name}"]:
+                values = np.asarray(_array(group, name)[start:stop])
+                if _digest(values.T) != sums[f"{store}/{name}"]:
                     return False
         return _digest(np.load(_gap_file(folder, scenario_set, start))) == sums["gaps"]
     except (OSError, ValueError, KeyError, RuntimeError):
@@ -190,4 +193,4 @@ def _array(group: zarr.Group, name: str) -> zarr.Array:
 
 
 def _digest(values: np.ndarray) -> str:
-    return hashlib.sha256(values.tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(values)).hexdigest()

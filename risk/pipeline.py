@@ -215,7 +215,7 @@ def prepare_scenarios(night: Night, progress: Progress | None = None) -> None:
     assets = universe(history, night.as_of)
     calibration = calibrate(history, assets)
     plain_text(calibration).to_zarr(folder / "calibration.zarr", mode="w", consolidated=False)
-    betas = _betas(calibration)
+    betas = calibration["beta"]
     records = {}
     if config.scenarios.historical:
         wanted = config.scenarios.historical
@@ -402,10 +402,6 @@ def _scenario_labels(night: Night, name: str) -> xr.Dataset:
 def _block_size(config: Config) -> int:
     drawn = config.scenarios.monte_carlo
     return drawn.block if drawn else 4096
-
-
-def _betas(calibration: xr.Dataset) -> xr.DataArray:
-    return calibration["beta"].assign_attrs(market=calibration.attrs["market"])
 
 
 def _digests(where: Path, pattern: str) -> dict[str, str]:

@@ -95,9 +95,10 @@ def walk(ladders: Ladders, drivers: xr.Dataset, *, small_window: int = 32) -> xr
     # Taking a gap's rungs out of a running sum can leave a rounding crumb below zero.
     for name in ("deficit", "venue_gain", "market_cost", "liquidated_notional"):
         np.maximum(out[name], 0.0, out=out[name])
+    # A transposed view: scenarios of one cell stay together in memory and on disk.
     return xr.Dataset(
         {
-            name: (("scenario", "cell"), out[name].T.astype(variable.dtype))
+            name: (("scenario", "cell"), out[name].astype(variable.dtype, copy=False).T)
             for name, variable in CUBE.items()
         },
         attrs={"windows_looked_up": looked_up, "windows_one_by_one": one_by_one},
