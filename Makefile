@@ -34,7 +34,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 run: setup ## a sample book if there is none, then the nightly flow on configs/demo.yaml
-	@ls -d data/snapshots/as_of=* >/dev/null 2>&1 || \
+	@ls -d data/as_of=* >/dev/null 2>&1 || \
 	  $(BIN)/bulkhead sample --out data --positions $(SAMPLE_POSITIONS) --seed $(SAMPLE_SEED)
 	@$(BIN)/python -m flows.nightly configs/demo.yaml
 

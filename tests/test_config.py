@@ -18,7 +18,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A directory to start from that has every folder the shipped configs name."""
-    for folder in ("data/snapshots", "data/history", "configs/venues", "configs/stresses"):
+    for folder in ("data/history", "configs/venues", "configs/stresses"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "configs/capital").mkdir()
     (tmp_path / "configs/limits.yaml").write_text("limits: []\n")
@@ -48,7 +48,7 @@ def merge(values, changes):
 def test_the_shipped_configs_are_valid(here, name):
     config = load_config(CONFIGS / f"{name}.yaml")
     assert config.scenarios.names == ("historical", "monte_carlo", "stress")
-    assert config.snapshot == Path("data/snapshots")
+    assert config.snapshot == Path("data")
 
 
 def test_the_shipped_configs_have_the_same_keys():

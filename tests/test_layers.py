@@ -30,9 +30,10 @@ FLOORS = [
         "risk.reports",
     },
     {"risk.config"},
-    {"risk.block", "risk.store"},
+    {"risk.block", "risk.store", "risk.findings"},
+    {"risk.findings"},
     {"risk.pipeline"},
-    {"risk.commands"},
+    {"risk.commands", "risk.terminal"},
     {"risk.cli", "flows"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

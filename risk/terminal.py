@@ -1,0 +1,128 @@
+"""What a person sees of a run in a terminal: a progress bar or plain lines, tables, amounts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from risk.store import Run
+
+#: Called with (stage, done, total): once before a stage, then as its parts are done.
+Progress = Callable[[str, int, int], None]
+
+#: Columns of the summary and the facts they show, where the run has them: amounts, then counts.
+_AMOUNTS = {
+    "VaR 99 %": "value_at_risk.{set}.0.99.total.",
+    "ES 97.5 %": "expected_shortfall.{set}.0.975.total.",
+    "deficit ES 97.5 %": "deficit_expected_shortfall.{set}.0.975.total.",
+}
+_COUNTS = {
+    "liquidations": "liquidations_mean.{set}.total.",
+    "99 %": "liquidations_p99.{set}.total.",
+}
+
+
+def money(value: float | None) -> str:
+    """An amount of USD a person can read at a glance.
+
+    Examples
+    --------
+    >>> money(1_234_567.0), money(-8.2e9), money(950.4), money(None)
+    ('1.23 m', '-8.20 bn', '950', 'n/a')
+    """
+    if value is None:
+        return "n/a"
+    for unit, size in (("bn", 1e9), ("m", 1e6), ("k", 1e3)):
+        if abs(value) >= size:
+            return f"{value / size:,.2f} {unit}"
+    return f"{value:,.0f}"
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table whose first column is text and whose other columns are figures."""
+    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for index, name in enumerate(columns):
+        made.add_column(name, justify="right" if index else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def summary(run: Run) -> Group:
+    """The headline figures of a run, one row per scenario set, read from its facts."""
+    values = dict(zip(*run.facts.select(["fact_id", "value"]).to_pydict().values(), strict=True))
+
+    def find(scenario_set: str, prefix: str) -> float | None:
+        prefix = prefix.format(set=scenario_set)
+        return next((value for name, value in values.items() if name.startswith(prefix)), None)
+
+    rows = []
+    for name, asked in run.manifest["config"]["scenarios"].items():
+        amounts = [find(name, prefix) for prefix in _AMOUNTS.values()]
+        counts = [find(name, prefix) for prefix in _COUNTS.values()]
+        if asked and any(value is not None for value in amounts):
+            shown = ["n/a" if count is None else f"{count:,.0f}" for count in counts]
+            rows.append([name.replace("_", " "), *map(money, amounts), *shown])
+    loss, deficit = (values.get(f"stress.worst_{name}") for name in ("loss", "deficit"))
+    lines = [f"Worst stress: loss {money(loss)}, deficit {money(deficit)}"]
+    coverage = {row["status"]: row["n_positions"] for row in run.coverage.to_pylist()}
+    if coverage.get("in"):
+        share = coverage["priced"] / coverage["in"]
+        lines.append(f"Coverage: {coverage['priced']:,} of {coverage['in']:,} priced, {share:.2%}")
+    lines += [f"LIMIT: {sentence}" for sentence in run.breaches]
+    columns = ["scenario set", *_AMOUNTS, *_COUNTS]
+    return Group(table(f"Night of {run.as_of}, USD", columns, rows), *map(Text, lines))
+
+
+@contextmanager
+def show_progress(console: Console) -> Iterator[Progress]:
+    """Give a callback that draws a bar in a terminal and writes one line per stage elsewhere."""
+    if console.is_terminal:
+        with _bar(console) as progress:
+            yield progress
+    else:
+        yield _lines(console)
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Progress]:
+    from rich import progress as bars
+
+    columns = (
+        bars.TextColumn("{task.description:<22}"),
+        bars.BarColumn(bar_width=30),
+        bars.MofNCompleteColumn(),
+        bars.TimeElapsedColumn(),
+    )
+    with bars.Progress(*columns, console=console) as shown:
+        tasks: dict[str, bars.TaskID] = {}
+
+        def update(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = shown.add_task(stage, total=total)
+            # A stage of many parts is followed by the pipeline's word that it is over.
+            if not shown.tasks[tasks[stage]].finished:
+                shown.update(tasks[stage], completed=done, total=total)
+
+        yield update
+
+
+def _lines(console: Console) -> Progress:
+    started: dict[str, float] = {}
+    finished: set[str] = set()
+
+    def update(stage: str, done: int, total: int) -> None:
+        # A stopwatch, not the clock: nothing that is written depends on it.
+        began = started.setdefault(stage, time.perf_counter())
+        if done >= total and stage not in finished:
+            finished.add(stage)
+            console.print(f"{stage}: {time.perf_counter() - began:.1f} s", highlight=False)
+
+    return update

@@ -1,0 +1,167 @@
+"""The command line: what it prints, where it writes, and the exit status it leaves."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+
+from risk.cli import run_command
+from risk.schema import MARGIN, QUARANTINE
+from tests.makers import position, write_snapshot
+from tests.test_store import INPUTS, make_run
+
+
+@pytest.fixture
+def bulkhead(capsys):
+    """Run a command line: its exit status, stdout and stderr."""
+
+    def run(*tokens):
+        status = run_command([str(token) for token in tokens])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def snapshot(tmp_path):
+    bad = position("p2", contracts=-1.0)
+    return write_snapshot(tmp_path / "book", positions=[position("p1"), bad])
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, json\n"
+        "from risk.cli import run_command\n"
+        "status = run_command(['--help'])\n"
+        "heavy = {'numpy', 'pandas', 'pyarrow', 'xarray', 'polars', 'dask', 'prefect', 'numba',"
+        " 'pydantic', 'scipy', 'matplotlib'}\n"
+        "print(json.dumps([status, sorted(heavy & set(sys.modules))]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == [0, []]
+
+
+@pytest.mark.parametrize("command", ["sample", "check", "margin", "run", "runs"])
+def test_every_command_explains_itself_with_an_example(bulkhead, command):
+    status, out, err = bulkhead(command, "--help")
+    assert (status, err) == (0, "")
+    assert f"bulkhead {command} " in out.split("Examples:")[1]
+    assert "progress" not in out
+
+
+def test_no_command_line_at_all_prints_the_help(bulkhead):
+    status, out, _ = bulkhead()
+    assert status == 0
+    assert "First steps" in out
+
+
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        (["marign"], 'Did you mean "margin"?'),
+        (["margin"], "--snapshot requires an argument"),
+        (["check", "x", "--as-of", "2025-13-01"], "2025-13-01"),
+        (["check", "x", "--asof", "2025-12-01"], "Did you mean --as-of?"),
+        (["sample", "--out", "x", "--progress", "1"], "Unknown option"),
+    ],
+)
+def test_bad_usage_is_one_sentence_and_status_2(bulkhead, tokens, words):
+    status, out, err = bulkhead(*tokens)
+    assert (status, out) == (2, "")
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_a_sample_is_written_checked_and_margined(bulkhead, tmp_path):
+    status, out, err = bulkhead("sample", "--out", tmp_path, "--positions", 300, "--seed", 3)
+    assert status == 0
+    assert out.strip().startswith(str(tmp_path))
+    assert "writing" in err
+    status, out, _ = bulkhead("check", tmp_path)
+    assert status == 0
+    assert "300 of 300 positions keep every rule" in out
+    assert "SYNTHETIC" in out
+    target = tmp_path / "tables" / "margin.parquet"
+    status, out, _ = bulkhead("margin", tmp_path, "--out", target)
+    assert status == 0
+    assert out.startswith("300 positions: ")
+    table = pq.read_table(target)
+    assert (table.num_rows, table.column_names) == (300, MARGIN.names)
+
+
+def test_check_writes_what_was_quarantined_and_why(bulkhead, snapshot, tmp_path):
+    status, out, _ = bulkhead("check", snapshot, "--out", tmp_path / "checked")
+    assert status == 0
+    assert "1 of 2 positions" in out
+    table = pq.read_table(tmp_path / "checked" / "quarantine.parquet")
+    assert table.schema.equals(QUARANTINE)
+    (row,) = table.to_pylist()
+    assert row["position_id"] == "p2"
+    assert row["reason"] in out or "contracts" in out
+
+
+def test_margin_leaves_quarantined_rows_out_and_writes_them_beside(bulkhead, snapshot, tmp_path):
+    target = tmp_path / "margin.parquet"
+    assert bulkhead("margin", snapshot, "--out", target)[0] == 0
+    assert pq.read_table(target)["position_id"].to_pylist() == ["p1"]
+    quarantine = pq.read_table(tmp_path / "quarantine.parquet")
+    assert quarantine["position_id"].to_pylist() == ["p2"]
+
+
+def test_a_snapshot_that_is_not_there_is_status_2(bulkhead, tmp_path):
+    status, out, err = bulkhead("check", tmp_path)
+    assert (status, out) == (2, "")
+    assert "holds no snapshot" in err
+
+
+def test_a_damaged_file_is_status_1_and_writes_nothing(bulkhead, snapshot, tmp_path):
+    (file,) = snapshot.rglob("positions.parquet")
+    file.write_bytes(file.read_bytes()[:100])
+    target = tmp_path / "margin.parquet"
+    status, out, err = bulkhead("margin", snapshot, "--out", target)
+    assert (status, out) == (1, "")
+    assert "positions.parquet" in err
+    assert err.count("\n") == 1
+    assert not target.exists()
+
+
+def test_an_output_that_cannot_be_written_is_status_1(bulkhead, snapshot, tmp_path):
+    (tmp_path / "file").write_text("")
+    status, _, err = bulkhead("margin", snapshot, "--out", tmp_path / "file" / "margin.parquet")
+    assert status == 1
+    assert "cannot be written" in err
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    from risk.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="holds no snapshot"):
+        run_command(["check", str(tmp_path), "--debug"])
+
+
+def test_runs_are_listed_verified_and_compared(bulkhead, tmp_path):
+    before = make_run(tmp_path)
+    after = make_run(tmp_path, seed=2, inputs=INPUTS | {"limits.yaml": "x"}, value_at_risk=9.5)
+    status, out, _ = bulkhead("runs", tmp_path)
+    assert status == 0
+    assert out.index(before.id) < out.index(after.id)
+    status, out, _ = bulkhead("runs", "--compare", before.path, after.path)
+    assert status == 0
+    assert "input differs: limits.yaml" in out
+    assert "config differs: seed: 20250629 -> 2" in out
+    assert "1 of 2 figures moved" in out
+    assert "2.5" in out
+    (after.path / "report.html").write_text("nicer")
+    assert bulkhead("runs", tmp_path)[0] == 0
+    status, _, err = bulkhead("runs", tmp_path, "--verify")
+    assert status == 1
+    assert "report.html: was changed" in err
+
+
+def test_an_empty_folder_lists_no_runs(bulkhead, tmp_path):
+    assert bulkhead("runs", tmp_path) == (0, "0 finished runs\n", "")
