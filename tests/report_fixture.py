@@ -221,7 +221,9 @@ def make_inputs(**changes: Any) -> ReportInputs:
         limits=load_limits(ROOT / "configs" / "limits.yaml"),
         parameters={"horizon_days": 1, "steps_per_path": 24, "gap_share_historical": 0.3},
         quality=(
-            QualityCheck("Price kind", "warn", "last prices: wicks are filtered by the stated rule"),
+            QualityCheck(
+                "Price kind", "warn", "last prices: wicks are filtered by the stated rule"
+            ),
             QualityCheck("Stale marks", "warn", "mark older than the limit", 212),
             QualityCheck("Proxied history", "warn", "young assets follow beta times market", 3),
             QualityCheck("Duplicate position ids", "pass", "none"),
@@ -229,7 +231,11 @@ def make_inputs(**changes: Any) -> ReportInputs:
         ),
         gap_sensitivity=xr.Dataset(
             {
-                "worst_stress_deficit": ("gap", [2.0e6, 6.1e6, 1.35e7], {"long_name": "Worst stress"}),
+                "worst_stress_deficit": (
+                    "gap",
+                    [2.0e6, 6.1e6, 1.35e7],
+                    {"long_name": "Worst stress"},
+                ),
                 "historical_deficit": ("gap", [3e5, 9e5, 2.4e6], {"long_name": "Historical ES"}),
             },
             coords={"gap": [0.1, 0.3, 0.6]},
@@ -307,9 +313,7 @@ def _account_deficits(stresses: xr.Dataset) -> pa.Table:
     shares = 0.2 * 0.7 ** np.arange(12)
     rows = [
         {"scenario": str(label), "account": f"A{k:05d}", "deficit_usd": float(share * deficit)}
-        for label, deficit in zip(
-            stresses["label"].values, stresses["deficit"].values, strict=True
-        )
+        for label, deficit in zip(stresses["label"].values, stresses["deficit"].values, strict=True)
         for k, share in enumerate(shares)
     ]
     return pa.Table.from_pylist(rows)
@@ -353,7 +357,9 @@ def _margin(cells: list[tuple[str, str, str, float]]) -> MarginSummary:
     by_side = {side: sum(cell[3] for cell in cells if cell[2] == side) for side in SIDES}
     edges = np.array([0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, np.inf])
     weights = np.array([0.03, 0.09, 0.21, 0.19, 0.14, 0.16, 0.11, 0.07])
-    notional = np.stack([weights * by_side["long"], weights[[0, 1, 2, 4, 3, 5, 6, 7]] * by_side["short"]])
+    notional = np.stack(
+        [weights * by_side["long"], weights[[0, 1, 2, 4, 3, 5, 6, 7]] * by_side["short"]]
+    )
     distance = xr.Dataset(
         {
             "notional_usd": (("side", "bin"), notional),
@@ -381,7 +387,9 @@ def _curves() -> xr.Dataset:
     moves = np.round(np.arange(-0.6, 0.61, 0.02), 2)
     notional = np.stack(
         [
-            size * np.where(moves < 0, SIDES["long"], SIDES["short"]) * (1 - np.exp(-((moves / (0.15 + 0.01 * k)) ** 2)))
+            size
+            * np.where(moves < 0, SIDES["long"], SIDES["short"])
+            * (1 - np.exp(-((moves / (0.15 + 0.01 * k)) ** 2)))
             for k, size in enumerate(ASSETS.values())
         ]
     )

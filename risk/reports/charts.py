@@ -21,7 +21,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from risk.reports import choose
 from risk.reports.inputs import ReportInputs
-from risk.reports.view import MINUS, MONEY_SCALES, Facts, format_number, printable, slug
+from risk.reports.view import MONEY_SCALES, Facts, format_number, printable, slug
 
 INK, MUTED, GRID = "#17212e", "#5a6675", "#e2e7ed"
 HOLDER, HOLDER_SOFT = "#24577f", "#a9bccd"
@@ -35,7 +35,7 @@ LINES = (
     ("#3c4858", (0, (3, 2))),
 )
 
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.family": "DejaVu Sans",
@@ -108,7 +108,7 @@ class Canvas:
         text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
         text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
         opening = f'<svg role="img" aria-labelledby="{self.name}-title {self.name}-text"'
-        return Markup(text.replace("<svg", opening, 1).rstrip())  # noqa: S704 (escaped by the writer)
+        return Markup(text.replace("<svg", opening, 1).rstrip())
 
 
 def style() -> Any:
@@ -179,7 +179,7 @@ def _tail_lines(
         ax.axvline(x, color=colour, lw=1.3, ls=dash)
         # The two often stand side by side: the smaller is written to the left of its line.
         side, pad = ("right", -5) if place == 0 and len(lines) > 1 else ("left", 5)
-        at = {"ha": side, "va": "top", "color": colour, "weight": "bold"}
+        at: dict[str, Any] = {"ha": side, "va": "top", "color": colour, "weight": "bold"}
         shifted = across + ScaledTranslation(pad / 72, 0, ax.figure.dpi_scale_trans)
         ax.text(x, 0.98, word, transform=shifted, **at)
         canvas.fact(ax, x, 0.86, fact_id, transform=across, pad=pad, **at)
@@ -204,9 +204,7 @@ def _histogram(ax: Axes, losses: np.ndarray, var: float | None) -> None:
     counts, _ = np.histogram(losses, edges)
     tail = edges[:-1] >= anchor - 1e-9 * width if var is not None else np.zeros(counts.size, bool)
     for mask, colour in ((~tail, HOLDER_SOFT), (tail, BREACH)):
-        ax.bar(
-            edges[:-1][mask], counts[mask], width=width * 0.92, align="edge", color=colour, lw=0
-        )
+        ax.bar(edges[:-1][mask], counts[mask], width=width * 0.92, align="edge", color=colour, lw=0)
     ax.set_ylim(0.6, counts.max() * 4.0)
 
 
@@ -234,12 +232,12 @@ def two_sides(facts: Facts, inputs: ReportInputs) -> Markup:
         right.barh(y, deficit - beyond, 0.62, color=VENUE)
         right.barh(y, beyond, 0.62, left=deficit - beyond, color=BREACH, hatch="////", ec="white")
         for row, key in enumerate(keys):
-            at = {"va": "center", "weight": "bold", "fontsize": 9}
-            outward = {"ha": "right", "pad": -4} if loss[row] >= 0 else {"ha": "left", "pad": 4}
-            outward |= {"sign": True, "color": HOLDER, **at}
-            canvas.fact(left, loss[row], row, f"stress.pnl.{key}", **outward)
-            inward = {"ha": "left", "pad": 4, "color": VENUE, **at}
-            canvas.fact(right, deficit[row], row, f"stress.deficit.{key}", **inward)
+            at: dict[str, Any] = {"va": "center", "weight": "bold", "fontsize": 9}
+            side, pad = ("right", -4) if loss[row] >= 0 else ("left", 4)
+            at |= {"ha": side, "pad": pad, "color": HOLDER}
+            canvas.fact(left, loss[row], row, f"stress.pnl.{key}", sign=True, **at)
+            at |= {"ha": "left", "pad": 4, "color": VENUE}
+            canvas.fact(right, deficit[row], row, f"stress.deficit.{key}", **at)
         names = [printable(choose.stress_label(inputs, index), 34) for index in order]
         left.set_yticks(y, names, color=INK, fontsize=9)
         reach = float(np.ptp([*loss, 0.0])) or 1.0

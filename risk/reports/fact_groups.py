@@ -20,7 +20,8 @@ class Add(Protocol):
 
     def __call__(
         self, fact_id: str, value: object, unit: str, scope: str, decimals: int | None = None
-    ) -> None: ...
+    ) -> None:
+        """Add it; the decimals follow from the unit unless given."""
 
 
 def stress_facts(inputs: ReportInputs, add: Add) -> None:

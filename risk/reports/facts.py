@@ -146,9 +146,7 @@ def _share_facts(
 ) -> None:
     top = choose.headline(inputs)
     group = choose.group_names(inputs, "total")[0]
-    var = choose.measure_id(
-        "value_at_risk", top.scenario_set, "total", group, top.value_at_risk
-    )
+    var = choose.measure_id("value_at_risk", top.scenario_set, "total", group, top.value_at_risk)
     equity = inputs.margin.equity_usd
     for name, fact_id in (("value_at_risk", var), ("stress.worst_loss", "stress.worst_loss")):
         value = rows[fact_id][0]
@@ -170,7 +168,8 @@ def _limit_facts(
         add(f"limit.{rank}.used", state.value, unit, scope, decimals)
         add(f"limit.{rank}.warning", limit.warning, unit, scope, decimals)
         add(f"limit.{rank}.breach", limit.breach, unit, scope, decimals)
-        use = 100.0 * state.value / limit.breach if state.value is not None and limit.breach else None
+        known = state.value is not None and limit.breach
+        use = 100.0 * state.value / limit.breach if known else None  # type: ignore[operator]
         add(f"limit.{rank}.utilisation", use, "%", scope, 0)
     for word in ("breach", "warning", "within", "not evaluated"):
         count = sum(state.state == word for state in states)

@@ -132,8 +132,8 @@ def _stress(facts: Facts, inputs: ReportInputs) -> list[Sentence]:
         text += "positions are liquidated; {deficit} runs past their collateral to the venues."
     else:
         text = "No stress makes the holders as a whole lose, since longs and shorts offset; in "
-        text += "{stress}, the least good, {count} positions are liquidated and {deficit} runs past "
-        text += "their collateral to the venues."
+        text += "{stress}, the least good, {count} positions are liquidated and {deficit} runs "
+        text += "past their collateral to the venues."
     sentence = Markup(text).format(
         stress=label(title),
         loss=facts.number("stress.worst_loss", unit=True),

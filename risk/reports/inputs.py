@@ -19,7 +19,7 @@ from risk.reports.limits import Limit
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file the run read: its name inside the inputs, digest and, where it has rows, how many."""
+    """One file the run read: its name, digest and, where it has rows, how many."""
 
     name: str
     sha256: str

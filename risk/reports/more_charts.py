@@ -103,9 +103,7 @@ def fund_use(facts: Facts, inputs: ReportInputs) -> Markup:
                 ec="white",
                 lw=0,
             )
-            canvas.fact(
-                ax, edge, row, f"fund.use.{slug(venue)}", pad=4, va="center", weight="bold"
-            )
+            canvas.fact(ax, edge, row, f"fund.use.{slug(venue)}", pad=4, va="center", weight="bold")
         for level, word in ((50.0, "half"), (100.0, "all of the fund")):
             ax.axvline(level, color=INK, lw=0.9, ls="-" if level == 100.0 else (0, (4, 3)))
             ax.text(level, -0.62, word, ha="center", va="bottom", color=MUTED, fontsize=8.5)
@@ -219,7 +217,7 @@ def distances(facts: Facts, inputs: ReportInputs) -> Markup:
         ax.set_xticks(x, names, color=INK)
         ax.set_ylim(0.0, 1.15 * max([*tops, 0.0]) or 1.0)
         ax.set_ylabel(f"notional, {unit}")
-        ax.set_xlabel("adverse move left before liquidation, of the mark (label: share of notional)")
+        ax.set_xlabel("adverse move left before liquidation (label: share of notional)")
         ax.yaxis.set_major_formatter(FuncFormatter(tick_format))
         ax.grid(axis="y", color=GRID, lw=0.6)
         ax.set_axisbelow(True)

@@ -89,8 +89,8 @@ def render(template: str, view: Facts, inputs: ReportInputs, **context: Any) -> 
         cutoff=inputs.as_of + timedelta(days=1),
         below_floor=choose.below_floor(inputs),
         width=_width,
-        style=Markup(css),  # noqa: S704 (our own file)
-        script=Markup(script),  # noqa: S704 (our own file)
+        style=Markup(css),
+        script=Markup(script),
         script_digest=digest,
         # Only a plain id may enter the style sheet's page footer.
         footer_id=run_id if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", run_id) else "",
@@ -126,7 +126,8 @@ def _worst(view: Facts, inputs: ReportInputs) -> dict[str, str | None]:
     if stresses.sizes["scenario"]:
         loss = choose.worst_stress(inputs, -stresses["pnl"].values)
         deficit = choose.worst_stress(inputs, stresses["deficit"].values)
-        assert loss is not None and deficit is not None
+        assert loss is not None
+        assert deficit is not None
         names["worst_loss"] = choose.stress_label(inputs, loss)
         names["worst_deficit"] = choose.stress_label(inputs, deficit)
         venues = choose.deficit_beside_fund(inputs)[0]
