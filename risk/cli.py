@@ -89,11 +89,11 @@ def _show_runs(found: Any) -> int:
     from risk import terminal
 
     if isinstance(found, tuple):
-        rows = [[str(run.as_of), run.id, str(len(run.breaches)), str(run.path)] for run in found]
-        columns = ["as of", "run", "breaches", "folder"]
+        rows = [[str(run.as_of), run.id, str(run.path), str(len(run.breaches))] for run in found]
+        columns = ["as of", "run", "folder", "breaches"]
         print(f"{len(found)} finished runs")
         if rows:
-            _print(terminal.table("", columns, rows))
+            _print(terminal.table("", columns, rows, n_text=3))
         return 0
     for name in found.inputs:
         print(f"input differs: {name}")

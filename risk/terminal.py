@@ -45,11 +45,13 @@ def money(value: float | None) -> str:
     return f"{value:,.0f}"
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table whose first column is text and whose other columns are figures."""
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, n_text: int = 1
+) -> Table:
+    """A table whose first `n_text` columns are text and whose other columns are figures."""
     made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for index, name in enumerate(columns):
-        made.add_column(name, justify="right" if index else "left", overflow="fold")
+        made.add_column(name, justify="left" if index < n_text else "right", overflow="fold")
     for row in rows:
         made.add_row(*row)
     return made

@@ -91,10 +91,10 @@ class Run:
 
 
 def _open_tree(path: Path) -> xr.DataTree:
-    import xarray as xr
+    from risk.cube import open_tree
 
     try:
-        return xr.open_datatree(path, engine="zarr", consolidated=False, chunks=None)
+        return open_tree(path)
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"{path}: cannot be read ({error}); run the night again") from error
 
