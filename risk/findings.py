@@ -56,7 +56,7 @@ def insurance_funds(venues: Mapping[str, VenueRules], history: xr.Dataset) -> pa
         if fund.currency in USD_EQUIVALENTS:
             price = 1.0
         elif fund.currency in history.asset.values:
-            price = float(history.close.sel(asset=fund.currency).values[-1])
+            price = float(history["close"].sel(asset=fund.currency).values[-1])
         else:
             price = math.nan
         usd = fund.balance * price

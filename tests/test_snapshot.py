@@ -463,7 +463,7 @@ def test_a_table_in_two_places_stops_the_load(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "column"),
-    [("positions", column) for column in POSITIONS.names]
+    [("positions", field.name) for field in POSITIONS if not field.nullable]
     + [("contracts", "linear"), ("contracts", "mark_price"), ("tiers", "maintenance_amount")],
 )
 def test_a_missing_column_stops_the_load_by_name(tmp_path: Path, name: str, column: str) -> None:
@@ -471,6 +471,15 @@ def test_a_missing_column_stops_the_load_by_name(tmp_path: Path, name: str, colu
     edit(path / f"{name}.parquet", lambda table: table.drop_columns([column]))
     with pytest.raises(DataError, match=rf"{name}\.parquet: missing column {column}"):
         load_snapshot(path)
+
+
+def test_a_column_that_may_be_null_may_be_left_out(tmp_path: Path) -> None:
+    path = write_snapshot(tmp_path)
+    edit(path / "positions.parquet", lambda t: t.drop_columns(["leverage", "stop_loss_price"]))
+    edit(path / "contracts.parquet", lambda t: t.drop_columns(["expiry", "index_price"]))
+    snapshot = load_snapshot(path)
+    assert snapshot.positions["leverage"].null_count == snapshot.n_rows
+    assert snapshot.contracts["expiry"].null_count == snapshot.contracts.num_rows
 
 
 def test_a_column_given_twice_stops_the_load(tmp_path: Path) -> None:

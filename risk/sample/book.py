@@ -16,7 +16,7 @@ from risk.sample.prices import Prices
 from risk.sample.venues import VENUES
 from risk.schema import ACCOUNTS, POSITIONS, USD_EQUIVALENTS
 
-CROSS_SHARE, STOP_SHARE, TOP_UP_SHARE = 0.006, 0.08, 0.12
+CROSS_SHARE, STOP_SHARE, TOP_UP_SHARE = 0.003, 0.08, 0.12
 #: Caught between trigger and close. Of the higher leverages only: the entry of a 2x long past its
 #: trigger would lie at twice the mark, where the market has not been for months.
 LIQUIDATABLE_SHARE, _LEAST_DOOMED_LEVERAGE = 0.0018, 10.0

@@ -25,7 +25,7 @@ _APPEAL = {
     "inverse_perpetual": 0.30,
     "linear_future": 0.09,
     "inverse_future": 0.13,
-    "option": 0.0012,
+    "option": 0.0006,
 }
 _USDC_APPEAL = 0.18
 _MAJORS = {"BTC": 0.29, "ETH": 0.18}

@@ -53,7 +53,8 @@ def read_parts(folder: Path, name: str, schema: pa.Schema) -> list[Part]:
     Returns
     -------
     list of Part
-        Frames carry the schema's columns plus `file` and `row` (in that file, first is 0).
+        Frames carry the schema's columns (null where the file lacks a nullable one) plus `file` and
+        `row` (in that file, first is 0).
 
     Raises
     ------
@@ -90,7 +91,7 @@ def _read_part(folder: Path, path: Path, schema: pa.Schema) -> Part:
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         found = file.schema_arrow
         _check_names(path, found, schema)
-        table = file.read(columns=schema.names)
+        table = file.read(columns=[name for name in schema.names if name in found.names])
         table.validate(full=True)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         detail = " ".join(str(error).split())[:200]
@@ -98,7 +99,11 @@ def _read_part(folder: Path, path: Path, schema: pa.Schema) -> Part:
             f"{path}: truncated, damaged or not a Parquet file; write it again ({detail})"
         ) from error
     name = path.relative_to(folder).as_posix()
-    columns = [_convert(path, table[field.name], field) for field in schema]
+    absent = pa.chunked_array([pa.nulls(table.num_rows)])
+    columns = [
+        _convert(path, table[field.name] if field.name in found.names else absent, field)
+        for field in schema
+    ]
     frame = pl.DataFrame(pl.from_arrow(pa.table(columns, names=schema.names))).with_columns(
         file=pl.lit(name), row=pl.int_range(pl.len(), dtype=pl.Int64)
     )
@@ -114,7 +119,12 @@ def _read_part(folder: Path, path: Path, schema: pa.Schema) -> Part:
 
 
 def _check_names(path: Path, found: pa.Schema, schema: pa.Schema) -> None:
-    missing = [name for name in schema.names if name not in found.names]
+    # A column whose every value may be null may be left out; a mark only by saying so.
+    missing = [
+        field.name
+        for field in schema
+        if field.name not in found.names and (not field.nullable or field.name == "mark_price")
+    ]
     if missing:
         raise DataError(f"{path}: missing column {', '.join(missing)}; add it")
     twice = [name for name in schema.names if found.names.count(name) > 1]
