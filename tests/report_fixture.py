@@ -221,9 +221,7 @@ def make_inputs(**changes: Any) -> ReportInputs:
         limits=load_limits(ROOT / "configs" / "limits.yaml"),
         parameters={"horizon_days": 1, "steps_per_path": 24, "gap_share_historical": 0.3},
         quality=(
-            QualityCheck(
-                "Price kind", "warn", "last prices: wicks are filtered by the stated rule"
-            ),
+            QualityCheck("Price kind", "warn", "last prices: wicks are clipped by a stated rule"),
             QualityCheck("Stale marks", "warn", "mark older than the limit", 212),
             QualityCheck("Proxied history", "warn", "young assets follow beta times market", 3),
             QualityCheck("Duplicate position ids", "pass", "none"),
@@ -385,11 +383,10 @@ def _margin(cells: list[tuple[str, str, str, float]]) -> MarginSummary:
 
 def _curves() -> xr.Dataset:
     moves = np.round(np.arange(-0.6, 0.61, 0.02), 2)
+    hit_side = np.where(moves < 0, SIDES["long"], SIDES["short"])
     notional = np.stack(
         [
-            size
-            * np.where(moves < 0, SIDES["long"], SIDES["short"])
-            * (1 - np.exp(-((moves / (0.15 + 0.01 * k)) ** 2)))
+            size * hit_side * (1 - np.exp(-((moves / (0.15 + 0.01 * k)) ** 2)))
             for k, size in enumerate(ASSETS.values())
         ]
     )

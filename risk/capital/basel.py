@@ -134,8 +134,9 @@ def crypto_group_2a(
     if not -1.0 <= correlation <= 1.0:
         raise ValueError(f"correlation is {correlation}; it lies in [-1, 1]")
     longs, shorts = _legs(long, short)
-    squares = longs**2 + shorts**2 - 2.0 * correlation * longs * shorts
-    return RISK_WEIGHT * math.fsum(np.sqrt(np.maximum(squares, 0.0)).ravel())
+    # L^2 + S^2 - 2 rho L S = (L - S)^2 + 2 (1 - rho) L S, which neither cancels nor underflows.
+    kept = math.sqrt(2.0 * (1.0 - correlation)) * np.sqrt(longs) * np.sqrt(shorts)
+    return RISK_WEIGHT * math.fsum(np.hypot(longs - shorts, kept).ravel())
 
 
 def crypto_group_2b(long: ArrayLike, short: ArrayLike) -> float:
