@@ -151,8 +151,10 @@ def slow_ratios(hits, p):
     x = sum(hits)
     rate = x / len(hits)
     coverage = 2 * (
-        log_term(x, rate) + log_term(len(hits) - x, 1 - rate)
-        - log_term(x, p) - log_term(len(hits) - x, 1 - p)
+        log_term(x, rate)
+        + log_term(len(hits) - x, 1 - rate)
+        - log_term(x, p)
+        - log_term(len(hits) - x, 1 - p)
     )
     return independence, independence + coverage
 

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
-import risk.measures.cube as measures_cube
 from risk.errors import DataError
+from risk.measures import cube as measuring
 from risk.measures import (
     expected_shortfall,
     expected_shortfall_contributions,
     expected_shortfall_interval,
     measure_cube,
+    rollup,
     value_at_risk,
     value_at_risk_interval,
 )
@@ -151,14 +152,15 @@ def test_weights_are_used_and_leave_no_interval():
     assert parts.item() == pytest.approx(at.expected_shortfall.item(), rel=1e-9)
 
 
-def test_a_cube_on_disk_gives_the_same_bytes_however_it_is_read(cube, measures, tmp_path, monkeypatch):
+def test_a_stored_cube_gives_the_same_bytes_however_read(cube, measures, tmp_path, monkeypatch):
     stored = cube["monte_carlo"].to_dataset()
     encoding = {key: {"chunks": (256, 40)} for key in CUBE}
     stored.drop_vars(LEVELS).to_zarr(tmp_path / "cube.zarr", consolidated=False, encoding=encoding)
     coords = {name: stored[name] for name in LEVELS}
-    for batch, read, chunks in ((1 << 28, 1 << 25, None), (1 << 16, 1 << 16, None), (1 << 15, 1, {})):
-        monkeypatch.setattr(measures_cube, "_BATCH_BYTES", batch)
-        monkeypatch.setattr(measures_cube, "_READ_BYTES", read)
+    ways = ((1 << 28, 1 << 25, None), (1 << 16, 1 << 16, None), (1 << 15, 1, {}))
+    for batch, read, chunks in ways:
+        monkeypatch.setattr(measuring, "_BATCH_BYTES", batch)
+        monkeypatch.setattr(rollup, "_READ_BYTES", read)
         opened = xr.open_zarr(tmp_path / "cube.zarr", chunks=chunks, consolidated=False)
         tree = xr.DataTree.from_dict({"monte_carlo": opened.assign_coords(coords)})
         found = measure_cube(tree, confidences=CONFIDENCES, levels=LEVELS)
@@ -207,6 +209,4 @@ def test_what_the_cube_lacks_is_named(cube):
     with pytest.raises(DataError, match="'pnl' holds values that are not finite"):
         measure_cube(xr.DataTree.from_dict({"a": holed}), confidences=[0.9], levels=[])
     with pytest.raises(DataError, match="no variable 'pnl'"):
-        measure_cube(
-            xr.DataTree.from_dict({"a": holed[["deficit"]]}), confidences=[0.9], levels=[]
-        )
+        measure_cube(xr.DataTree.from_dict({"a": holed[["deficit"]]}), confidences=[0.9], levels=[])

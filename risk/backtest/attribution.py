@@ -1,4 +1,4 @@
-"""P&L attribution: does the risk model's P&L move with the book's?"""
+"""P&L attribution: whether the risk model's P&L moves with the book's."""
 
 from __future__ import annotations
 

@@ -73,8 +73,8 @@ def exceedances(pnl: ArrayLike | xr.DataArray, value_at_risk: ArrayLike | xr.Dat
     [True, False, False, True]
     """
     if isinstance(pnl, xr.DataArray) and isinstance(value_at_risk, xr.DataArray):
-        left, right = xr.align(pnl, value_at_risk, join="outer")
-        return (-left > right) | left.isnull() | right.isnull()
+        gain, forecast = xr.align(pnl, value_at_risk, join="outer")
+        return (-gain > forecast) | gain.isnull() | forecast.isnull()
     if isinstance(pnl, xr.DataArray):
         return pnl.copy(data=exceedances(pnl.values, value_at_risk))
     try:

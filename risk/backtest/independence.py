@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -73,8 +74,8 @@ def christoffersen(hits: ArrayLike, confidence: float) -> Christoffersen:
     n11, n01 = int((before & after).sum()), int((~before & after).sum())
     n10, n00 = int((before & ~after).sum()), int((~before & ~after).sum())
     x, n = int(values.sum()), values.size
-    alone = ratio_test(*_independence(n00, n01, n10, n11), 1)
     null, alternative = _independence(n00, n01, n10, n11)
+    alone = ratio_test(null, alternative, 1)
     covered = ratio_test(
         null + log_likelihood(n - x, x, p), alternative + log_likelihood(n - x, x, x / n), 2
     )
@@ -93,11 +94,11 @@ def christoffersen(hits: ArrayLike, confidence: float) -> Christoffersen:
     )
 
 
-def _independence(n00, n01, n10, n11):  # type: ignore[no-untyped-def]
+def _independence(n00: Any, n01: Any, n10: Any, n11: Any) -> tuple[Any, Any]:
     """Log-likelihoods of the transitions: one probability for all, one for each state."""
     zeros, ones = n00 + n10, n01 + n11
 
-    def share(part, whole):  # type: ignore[no-untyped-def]
+    def share(part: Any, whole: Any) -> Any:
         return part / np.maximum(whole, 1)
 
     null = log_likelihood(zeros, ones, share(ones, zeros + ones))

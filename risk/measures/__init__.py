@@ -12,13 +12,9 @@ from risk.measures.contribution import (
 from risk.measures.cube import measure_cube
 from risk.measures.extreme import Tail, fit_tail
 from risk.measures.intervals import (
-    HarrellDavis,
     Interval,
     expected_shortfall_interval,
-    expected_shortfall_standard_error,
-    harrell_davis,
     value_at_risk_interval,
-    value_at_risk_standard_error,
 )
 from risk.measures.parametric import (
     cornish_fisher_value_at_risk,
@@ -26,6 +22,12 @@ from risk.measures.parametric import (
     normal_value_at_risk,
     student_t_expected_shortfall,
     student_t_value_at_risk,
+)
+from risk.measures.precision import (
+    HarrellDavis,
+    expected_shortfall_standard_error,
+    harrell_davis,
+    value_at_risk_standard_error,
 )
 from risk.measures.samples import SampleError
 from risk.measures.tail import expected_shortfall, value_at_risk

@@ -6,18 +6,17 @@ is one variable's group sums (group, scenario) for a bounded batch of groups.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy import sparse
 
 from risk.errors import DataError
 from risk.measures.contribution import tail_shares
 from risk.measures.intervals import expected_shortfall_ends, value_at_risk_ends
+from risk.measures.rollup import group_sums
 from risk.measures.samples import Floats, check_confidence, check_losses, check_weights
 from risk.measures.tail import tail_of
 from risk.schema import CUBE, LABELS
@@ -29,7 +28,8 @@ COVERAGE = 0.95
 #: Level of the deficit that default resources are sized with, and of the count's high quantile.
 EXTREME, HIGH_COUNT = 0.999, 0.99
 
-_BATCH_BYTES, _READ_BYTES, _THREADS = 1 << 28, 1 << 25, 2
+#: Memory set aside for one variable's group sums.
+_BATCH_BYTES = 1 << 28
 
 _ESTIMATORS = {
     "value_at_risk": "empirical quantile, rank ceil(n c)",
@@ -39,6 +39,7 @@ _INTERVALS = {
     "value_at_risk": f"order statistics, {COVERAGE:.0%}, independent equally likely scenarios",
     "expected_shortfall": f"asymptotic, log-scale upper end, {COVERAGE:.0%}, independent scenarios",
 }
+_ENDS = {"value_at_risk": value_at_risk_ends, "expected_shortfall": expected_shortfall_ends}
 
 
 @dataclass(frozen=True)
@@ -123,63 +124,6 @@ def measure_cube(
     )
 
 
-def group_sums(
-    variable: xr.DataArray, groups: Sequence[tuple[np.ndarray, int]]
-) -> Floats:
-    """Sums over the cells of each group, read by runs of scenarios.
-
-    Parameters
-    ----------
-    variable : DataArray (scenario, cell)
-        Any variable of a cube, lazily opened or not.
-    groups : sequence of (ndarray (cell,), int)
-        Per level the group number of each cell (-1 for none) and the number of groups.
-
-    Returns
-    -------
-    ndarray (group, scenario)
-        The levels' groups below each other, in the unit of the variable.
-
-    Raises
-    ------
-    DataError
-        If a value is not finite.
-    """
-    variable = variable.transpose("scenario", "cell")
-    n, n_cells = variable.shape
-    offsets = np.cumsum([0, *(size for _, size in groups)])
-    rows = np.concatenate([of_cell + first for (of_cell, _), first in zip(groups, offsets, strict=False)])
-    columns = np.tile(np.arange(n_cells), len(groups))
-    kept = np.concatenate([of_cell >= 0 for of_cell, _ in groups])
-    # Each row of a sparse product is added up cell by cell in order: the same bytes every time.
-    member = sparse.csr_array(
-        (np.ones(kept.sum()), (rows[kept], columns[kept])), shape=(int(offsets[-1]), n_cells)
-    )
-    sums = np.empty((int(offsets[-1]), n))
-
-    def add_up(part: slice) -> None:
-        block = np.ascontiguousarray(variable[part].values.T, dtype="f8")
-        sums[:, part] = member @ block
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        list(pool.map(add_up, _runs(variable)))
-    if not np.isfinite(sums).all():
-        raise DataError(f"cube variable {variable.name!r} holds values that are not finite")
-    return sums
-
-
-def _runs(variable: xr.DataArray) -> Iterator[slice]:
-    """Runs of scenarios of a few tens of megabytes, cut where the stored chunks are."""
-    n, n_cells = variable.shape
-    stored = variable.encoding.get("chunks") or variable.encoding.get("preferred_chunks") or n
-    if isinstance(stored, Mapping):
-        stored = stored.get("scenario", n)
-    chunk = min(int(stored[0] if isinstance(stored, tuple) else stored), n) or 1
-    few = max(_READ_BYTES // (8 * max(n_cells, 1)), 1)
-    step = max(few // chunk, 1) * chunk if chunk < n else min(few, n)
-    return (slice(start, min(start + step, n)) for start in range(0, n, step))
-
-
 def _measure_set(
     cube: xr.Dataset, name: str, confidences: list[float], levels: Sequence[str]
 ) -> dict[str, xr.Dataset]:
@@ -209,8 +153,7 @@ def _measure_set(
                 for key, values in columns.items():
                     found.setdefault(part.level, {}).setdefault(key, []).append(values[rows])
     return {
-        part.level: _dataset(found[part.level], part.names, name, confidences, n)
-        for part in groups
+        part.level: _dataset(found[part.level], part.names, name, confidences, n) for part in groups
     }
 
 
@@ -260,8 +203,7 @@ def _pnl_measures(
     is_sample: bool,
 ) -> dict[str, Floats]:
     shape = (len(sums), len(confidences))
-    keys = ("value_at_risk", "expected_shortfall")
-    columns = {key + end: np.full(shape, np.nan) for key in keys for end in ("", "_low", "_high")}
+    columns = {key + end: np.full(shape, np.nan) for key in _ENDS for end in ("", "_low", "_high")}
     columns["expected_shortfall_contribution"] = np.empty(shape)
     columns["pnl_mean"] = _mean(sums, weights)
     tails = [np.flatnonzero(share) for share in shares]
@@ -274,13 +216,13 @@ def _pnl_measures(
             measured = tail_of(losses, level, weights)
             columns["value_at_risk"][at], columns["expected_shortfall"][at] = measured
             if is_sample:
-                for key, ends in zip(keys, (value_at_risk_ends, expected_shortfall_ends), strict=True):
+                for key, ends in _ENDS.items():
                     low, high = ends(losses, level, COVERAGE)
                     columns[f"{key}_low"][at], columns[f"{key}_high"][at] = low, high
             tail = tails[column]
-            columns["expected_shortfall_contribution"][at] = 0.0 - (
-                pnl[tail] * shares[column][tail]
-            ).sum()
+            columns["expected_shortfall_contribution"][at] = (
+                0.0 - (pnl[tail] * shares[column][tail]).sum()
+            )
     return columns
 
 
@@ -308,7 +250,8 @@ def _dataset(
     for key, pieces in found.items():
         values = np.concatenate(pieces)
         if values.ndim == 2:
-            dims, values = ("scenario_set", "confidence", "group"), values.T
+            dims: tuple[str, ...] = ("scenario_set", "confidence", "group")
+            values = values.T
         else:
             dims = ("scenario_set", "group")
         measured[key] = (dims, values[None], _attrs(key))

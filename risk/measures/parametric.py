@@ -172,12 +172,7 @@ def cornish_fisher_value_at_risk(
     mean, sd, level = _moments(mean, sd, confidence)
     s, k = _finite(skew), _finite(excess_kurtosis)
     z = stats.norm.ppf(1.0 - level)
-    corrected = (
-        z
-        + (z**2 - 1) * s / 6
-        + (z**3 - 3 * z) * k / 24
-        - (2 * z**3 - 5 * z) * s**2 / 36
-    )
+    corrected = z + (z**2 - 1) * s / 6 + (z**3 - 3 * z) * k / 24 - (2 * z**3 - 5 * z) * s**2 / 36
     return _plain(-corrected * sd - mean)
 
 
@@ -187,7 +182,7 @@ def _moments(mean: ArrayLike, sd: ArrayLike, confidence: ArrayLike) -> tuple[Flo
         raise SampleError("sd must not be negative")
     if not ((level > 0) & (level < 1)).all():
         raise ValueError(
-            f"confidence must lie strictly between 0 and 1 (0.99, not 99); got {confidence}"
+            f"confidence must lie strictly between 0 and 1 (0.99, not 99); got {confidence!r}"
         )
     return mean, sd, level
 

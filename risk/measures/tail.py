@@ -5,7 +5,7 @@ Gains are positive in `pnl`; every measure is a loss, so a bad tail is a large p
 
 from __future__ import annotations
 
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -23,15 +23,13 @@ from risk.measures.samples import (
 )
 
 
-@overload
 def value_at_risk(
-    pnl: xr.DataArray, confidence: float, *, weights: Any = None, dim: str = "scenario"
-) -> xr.DataArray: ...
-@overload
-def value_at_risk(
-    pnl: ArrayLike, confidence: float, *, weights: Any = None, dim: str = "scenario"
-) -> Any: ...
-def value_at_risk(pnl, confidence, *, weights=None, dim="scenario"):
+    pnl: ArrayLike | xr.DataArray,
+    confidence: float,
+    *,
+    weights: Any = None,
+    dim: str = "scenario",
+) -> Any:
     """Smallest loss that is not exceeded with probability `confidence`.
 
     The loss of rank ``ceil(n * confidence)`` counted from the smallest: the 6th worst of 500 at
@@ -74,15 +72,13 @@ def value_at_risk(pnl, confidence, *, weights=None, dim="scenario"):
     return _measure(pnl, confidence, weights, dim)[0]
 
 
-@overload
 def expected_shortfall(
-    pnl: xr.DataArray, confidence: float, *, weights: Any = None, dim: str = "scenario"
-) -> xr.DataArray: ...
-@overload
-def expected_shortfall(
-    pnl: ArrayLike, confidence: float, *, weights: Any = None, dim: str = "scenario"
-) -> Any: ...
-def expected_shortfall(pnl, confidence, *, weights=None, dim="scenario"):
+    pnl: ArrayLike | xr.DataArray,
+    confidence: float,
+    *,
+    weights: Any = None,
+    dim: str = "scenario",
+) -> Any:
     """Mean loss over the worst ``1 - confidence`` of the probability.
 
     The coherent estimator: where the tail is not a whole number of scenarios, the scenario at its
@@ -131,13 +127,14 @@ def _measure(pnl: Any, confidence: float, weights: Any, dim: str) -> tuple[Any, 
     if weights is not None:
         weights = np.asarray(weights, "f8")
     if array is not None:
-        return over_vectors(
+        value, shortfall = over_vectors(
             lambda values: tail_of(check_losses(values), confidence, weights),
             array,
             [dim],
             2,
             one_by_one=False,
         )
+        return value, shortfall
     value, shortfall = tail_of(check_losses(pnl), confidence, weights)
     return (value.item(), shortfall.item()) if value.ndim == 0 else (value, shortfall)
 
