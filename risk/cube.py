@@ -193,4 +193,4 @@ def _array(group: zarr.Group, name: str) -> zarr.Array:
 
 
 def _digest(values: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(values)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
