@@ -180,7 +180,7 @@ def _worst(amounts: np.ndarray, labels: list[str]) -> tuple[float | None, str]:
     if not labels:
         return None, "no stress in this run"
     index = int(np.argmax(amounts))
-    return float(amounts[index]), labels[index]
+    return float(amounts[index]), labels[index] if amounts[index] > 0.0 else "zero in every stress"
 
 
 def _worst_cover(table: pa.Table, n: int) -> tuple[float | None, str]:

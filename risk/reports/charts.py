@@ -217,7 +217,7 @@ def _measure(
 
 def two_sides(facts: Facts, inputs: ReportInputs) -> Markup:
     """Each stress once: the holders' loss to the left, the venues' deficit to the right."""
-    order = choose.stress_order(inputs)[:14]
+    order = choose.side_order(inputs)
     scale, unit = money(facts)
     canvas = Canvas("sides", facts)
     keys = [slug(choose.stress_label(inputs, index)) for index in order]
@@ -238,7 +238,7 @@ def two_sides(facts: Facts, inputs: ReportInputs) -> Markup:
             canvas.fact(left, loss[row], row, f"stress.pnl.{key}", sign=True, **at)
             at |= {"ha": "left", "pad": 4, "color": VENUE}
             canvas.fact(right, deficit[row], row, f"stress.deficit.{key}", **at)
-        names = [printable(choose.stress_label(inputs, index), 34) for index in order]
+        names = [printable(choose.stress_label(inputs, index), 44) for index in order]
         left.set_yticks(y, names, color=INK, fontsize=9)
         reach = float(np.ptp([*loss, 0.0])) or 1.0
         least = float(min([*loss, 0.0]))

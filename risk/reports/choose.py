@@ -24,23 +24,24 @@ SET_WORDS = {
 }
 LEVEL_WORDS = {
     "total": "Whole book",
-    "venue": "Venue",
-    "settle": "Settle currency",
     "asset": "Asset",
-    "kind": "Contract kind",
+    "venue": "Venue",
     "side": "Side",
+    "kind": "Kind",
     "book": "Book",
+    "settle": "Settle",
 }
 
 MOVES = (-0.5, -0.3, -0.2, -0.1, 0.1, 0.2, 0.3, 0.5)
 N_CURVES = 6
-N_CURVE_ROWS = 12
+N_CURVE_ROWS = 10
 N_CONTRIBUTORS = 10
-N_ACCOUNTS = 25
+N_BARS = 8
+N_ACCOUNTS = 20
 N_WORST = 8
 N_STRESSES = 40
-N_GROUPS = 12
-N_REASONS = 25
+N_GROUPS = 10
+N_REASONS = 12
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,13 @@ def words(name: str, table: dict[str, str]) -> str:
 
 def levels(inputs: ReportInputs) -> list[str]:
     """Roll-up levels of the run, the whole book first."""
-    names = list(inputs.measures.children)
-    return sorted(names, key=lambda name: name != "total")
+    return sorted(inputs.measures.children, key=_place)
+
+
+def _place(level: str) -> tuple[int, str]:
+    """Where a level stands in the report: the known ones in their order, then by name."""
+    known = list(LEVEL_WORDS)
+    return (known.index(level) if level in known else len(known), level)
 
 
 def scenario_sets(inputs: ReportInputs) -> list[str]:
@@ -118,6 +124,36 @@ def stress_order(inputs: ReportInputs) -> list[int]:
     """Stresses shown, the largest loss of the holders first."""
     pnl = inputs.stresses["pnl"].values
     return [int(index) for index in np.argsort(pnl, kind="stable")[:N_STRESSES]]
+
+
+def side_order(inputs: ReportInputs) -> list[int]:
+    """Stresses worth a bar: the largest losses and the largest deficits, by loss."""
+    order = stress_order(inputs)
+    kept = {*order[:N_BARS], *deficit_order(inputs)[:N_BARS]}
+    return [index for index in order if index in kept]
+
+
+def deficit_order(inputs: ReportInputs) -> list[int]:
+    """Stresses by deficit, the largest first."""
+    deficits = -inputs.stresses["deficit"].values
+    return [int(index) for index in np.argsort(deficits, kind="stable")]
+
+
+def stress_sources(inputs: ReportInputs) -> list[tuple[str, list[str]]]:
+    """Each source of the stresses with the titles it stands for, in the order shown."""
+    sources: dict[str, list[str]] = {}
+    for index in stress_order(inputs):
+        source = str(inputs.stresses["source"].values[index])
+        sources.setdefault(source, []).append(stress_label(inputs, index))
+    return list(sources.items())
+
+
+def estimators(inputs: ReportInputs) -> list[tuple[str, str]]:
+    """Each estimator with the measures it is used for."""
+    found: dict[str, list[str]] = {}
+    for name, words_ in inputs.run.estimators.items():
+        found.setdefault(words_, []).append(name.replace("_", " "))
+    return [(words_, ", ".join(names)) for words_, names in found.items()]
 
 
 def stress_label(inputs: ReportInputs, index: int) -> str:
@@ -181,7 +217,8 @@ def contributions(inputs: ReportInputs) -> dict[str, list[tuple[str, float]]]:
         amount = row["expected_shortfall_contribution"]
         found.setdefault(row["label"], []).append((str(row["group"]), float(amount)))
     return {
-        name: sorted(rows, key=lambda pair: (-pair[1], pair[0])) for name, rows in found.items()
+        name: sorted(found[name], key=lambda pair: (-pair[1], pair[0]))
+        for name in sorted(found, key=_place)
     }
 
 

@@ -168,8 +168,9 @@ def _limit_facts(
         add(f"limit.{rank}.used", state.value, unit, scope, decimals)
         add(f"limit.{rank}.warning", limit.warning, unit, scope, decimals)
         add(f"limit.{rank}.breach", limit.breach, unit, scope, decimals)
-        known = state.value is not None and limit.breach
-        use = 100.0 * state.value / limit.breach if known else None  # type: ignore[operator]
+        above = limit.side == "above"
+        part, whole = (state.value, limit.breach) if above else (limit.breach, state.value)
+        use = 100.0 * part / whole if part is not None and whole else None
         add(f"limit.{rank}.utilisation", use, "%", scope, 0)
     for word in ("breach", "warning", "within", "not evaluated"):
         count = sum(state.state == word for state in states)

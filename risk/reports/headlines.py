@@ -86,7 +86,7 @@ def _limits(facts: Facts, inputs: ReportInputs) -> list[Sentence]:
             continue
         state: State = "breach" if item.state == "breach" else "warning"
         level = f"limit.{rank}.{state}"
-        text = "{name} stands at {used} against a {word} level of {level}. Owner: {owner}."
+        text = "{name}: {used} against a {word} level of {level}. Owner: {owner}."
         sentence = Markup(text).format(
             name=label(item.limit.name),
             used=facts.number(f"limit.{rank}.used", unit=True, missing="n/a (unbounded)"),
