@@ -412,6 +412,14 @@ def test_a_deficit_at_a_venue_without_a_fund_breaches_the_fund_limit(inputs):
     assert "unbounded" in render_officer(facts, poor)
 
 
+def test_a_fund_in_a_coin_without_a_price_is_not_printed_as_zero(inputs):
+    funds = inputs.funds.set_column(2, "balance_usd", pa.array([18e6, 5.2e6, None]))
+    unknown = dataclasses.replace(inputs, funds=funds)
+    facts = collect_facts(unknown)
+    assert values(facts)["fund.balance.okx"]["value"] is None
+    assert "n/a (no price)" in render_officer(facts, unknown)
+
+
 def test_a_book_too_small_for_millions_is_printed_in_thousands_or_dollars(inputs):
     margin = dataclasses.replace(inputs.margin, long_notional_usd=2e5, short_notional_usd=1e4)
     small = dataclasses.replace(inputs, margin=margin)

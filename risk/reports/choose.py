@@ -167,11 +167,16 @@ def worst_stress(inputs: ReportInputs, values: np.ndarray) -> int | None:
 
 
 def fund_balances(inputs: ReportInputs) -> dict[str, float]:
-    """Insurance fund in USD by venue, sorted by venue."""
+    """Insurance fund in USD by venue, sorted by venue; one without a price counts as nothing."""
     balances: dict[str, float] = {}
     for row in inputs.funds.to_pylist():
         balances[row["venue"]] = balances.get(row["venue"], 0.0) + (row["balance_usd"] or 0.0)
     return dict(sorted(balances.items()))
+
+
+def funds_without_price(inputs: ReportInputs) -> set[str]:
+    """Venues whose fund is in a coin that has no price here."""
+    return {row["venue"] for row in inputs.funds.to_pylist() if row["balance_usd"] is None}
 
 
 def deficit_beside_fund(inputs: ReportInputs) -> tuple[list[str], np.ndarray, np.ndarray]:

@@ -61,7 +61,8 @@ def stress_facts(inputs: ReportInputs, add: Add) -> None:
         deficit = column.max() if column.size else None
         balance = balances.get(venue, 0.0)
         name = slug(venue)
-        add(f"fund.balance.{name}", balance, "USD", f"insurance fund of {venue}")
+        known = None if venue in choose.funds_without_price(inputs) else balance
+        add(f"fund.balance.{name}", known, "USD", f"insurance fund of {venue}")
         add(f"fund.deficit.{name}", deficit, "USD", f"worst stress deficit at {venue}")
         share = None if deficit is None else _share(deficit, balance)
         add(f"fund.use.{name}", share, "%", f"worst stress deficit over the fund of {venue}")
