@@ -162,13 +162,11 @@ def reasons(book: pa.Table, quarantine: pa.Table) -> pa.Table:
         ],
         promote_options="permissive",
     )
-    grouped = rows.group_by(["status", "reason"]).aggregate(
+    grouped = rows.group_by(["status", "reason"], use_threads=False).aggregate(
         [("reason", "count", pc.CountOptions(mode="all")), ("notional_usd", "sum")]
     )
     return (
         grouped.select(["status", "reason", "reason_count", "notional_usd_sum"])
         .rename_columns(["status", "reason", "n_positions", "notional_usd"])
-        .sort_by(
-            [("n_positions", "descending"), ("status", "ascending"), ("reason", "ascending")]
-        )
+        .sort_by([("n_positions", "descending"), ("status", "ascending"), ("reason", "ascending")])
     )

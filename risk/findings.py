@@ -23,6 +23,7 @@ from risk.capital import adequacy, load_capital
 from risk.config import Config, config_digest
 from risk.coverage import reasons
 from risk.cube import load_record, open_cube, open_tree, plain_text
+from risk.drivers import make_drivers
 from risk.liquidation import load_ladders, walk
 from risk.margin.venues import VenueRules
 from risk.reports import (
@@ -33,11 +34,10 @@ from risk.reports import (
     RunIdentity,
     load_limits,
 )
-from risk.reports.choose import headline
+from risk.reports.choose import SET_WORDS, headline, words
 from risk.reports.headlines import limit_states
 from risk.reports.view import Facts
 from risk.scenarios.historical import Ratios, gap_rule
-from risk.drivers import make_drivers
 from risk.schema import USD_EQUIVALENTS
 from risk.store import code_digest
 
@@ -158,7 +158,9 @@ def report_inputs(
             deficit_by_venue=stresses.deficit_by_venue,
             account_deficits=losses,
             deficit_expected_shortfall=float(extreme.values.item()),
-            deficit_basis=f"{top.scenario_set}, 99.9 %, coherent fractional tail mean",
+            deficit_basis=(
+                f"{words(top.scenario_set, SET_WORDS)}, 99.9 %, coherent fractional tail mean"
+            ),
         )
     return ReportInputs(contributors=contributors, adequacy=lines, **base)
 
@@ -189,9 +191,7 @@ def _total_pnl(cube: xr.DataTree, name: str) -> xr.DataArray:
     return cube[name].pnl.load().sum("cell").assign_attrs(units="USD")
 
 
-def _stresses(
-    folder: Path, cube: xr.DataTree, funds: pa.Table
-) -> tuple[xr.Dataset, pa.Table]:
+def _stresses(folder: Path, cube: xr.DataTree, funds: pa.Table) -> tuple[xr.Dataset, pa.Table]:
     """Totals per stress with the deficit by venue; and the accounts' losses, by stress label."""
     venues = np.asarray(funds["venue"].to_pylist(), object)
     schema = pa.schema(
@@ -242,7 +242,7 @@ def _worst_accounts(book: pa.Table, losses: pa.Table, stresses: xr.Dataset) -> p
                 "notional_usd": pa.array([], "f8"),
             }
         )  # fmt: skip
-    per_account = losses.group_by(["account", "scenario"]).aggregate(
+    per_account = losses.group_by(["account", "scenario"], use_threads=False).aggregate(
         [("pnl_usd", "sum"), ("deficit_usd", "sum")]
     )
     cost = pc.subtract(per_account["deficit_usd_sum"], per_account["pnl_usd_sum"])
@@ -252,7 +252,7 @@ def _worst_accounts(book: pa.Table, losses: pa.Table, stresses: xr.Dataset) -> p
     priced = book.filter(pc.equal(book["status"], "ok"))
     held = (
         pa.table({"account": priced["account"].cast(pa.string()), "n": priced["notional_usd"]})
-        .group_by("account")
+        .group_by("account", use_threads=False)
         .aggregate([("n", "sum")])
     )
     notional = dict(zip(held["account"].to_pylist(), held["n_sum"].to_pylist(), strict=True))
@@ -423,8 +423,16 @@ def _gap_sensitivity(folder: Path, config: Config) -> xr.Dataset | None:
         mean.append(float(deficit @ record.weight.values))
     return xr.Dataset(
         {
-            "deficit_worst": ("gap", worst, {"units": "USD", "long_name": "Worst deficit"}),
-            "deficit_mean": ("gap", mean, {"units": "USD", "long_name": "Mean deficit"}),
+            "deficit_worst": (
+                "gap",
+                worst,
+                {"units": "USD", "long_name": "Historical, worst deficit"},
+            ),
+            "deficit_mean": (
+                "gap",
+                mean,
+                {"units": "USD", "long_name": "Historical, mean deficit"},
+            ),
         },
         coords={"gap": shares},
     )
@@ -452,10 +460,11 @@ def _identity(
         sets["stress"] = "named stresses, each with its own gap rule"
     total = measures["total"].dataset
     estimators = {
-        name: str(variable.attrs[key])
+        str(name): str(variable.attrs[key])
         for name, variable in total.data_vars.items()
+        # Both ends of an interval carry its method; the lower one speaks for it.
         for key in ("estimator", "interval")
-        if key in variable.attrs
+        if key in variable.attrs and not str(name).endswith("_high")
     }
     tiers = [note for note in snapshot["notes"] if note.startswith("tiers")]
     others = [note for note in snapshot["notes"] if not note.startswith("tiers")]

@@ -128,11 +128,19 @@ def run(
     try:
         for name, stage in STAGES.items():
             begun = clock() if clock else 0.0
+            report_stage(progress, name, 0)
             stage(night, progress)
+            report_stage(progress, name, 1)
             timings[name] = (clock() if clock else 0.0) - begun
         return publish(night, timings if clock else None)
     finally:
         close(night)
+
+
+def report_stage(progress: Progress | None, name: str, done: int) -> None:
+    """Say that a stage begins (0) or ends (1)."""
+    if progress is not None:
+        progress(name, done, 1)
 
 
 def open_night(config: Config) -> Night:
@@ -171,9 +179,7 @@ def close(night: Night) -> None:
 def load_book(night: Night, progress: Progress | None = None) -> None:
     """Read and check the snapshot; margin every position; keep the bad rows with their reasons."""
     config, folder = night.config, night.folder
-    snapshot = load_snapshot(
-        config.snapshot, as_of=night.as_of, venue_folders=[config.venues]
-    )
+    snapshot = load_snapshot(config.snapshot, as_of=night.as_of, venue_folders=[config.venues])
     if not snapshot.n_rows and not config.allow_empty:
         raise DataError(
             f"{snapshot.path}: the book holds no position; set allow_empty: true if that is right"
@@ -195,9 +201,7 @@ def load_book(night: Night, progress: Progress | None = None) -> None:
     book = mark_unpriced(book, assets).append_column("gross_notional_usd", gross)
     pq.write_table(book, folder / "book.parquet")
     pq.write_table(snapshot.quarantine, folder / "quarantine.parquet")
-    pq.write_table(
-        findings.insurance_funds(snapshot.venues, history), folder / "funds.parquet"
-    )
+    pq.write_table(findings.insurance_funds(snapshot.venues, history), folder / "funds.parquet")
     _write_json(
         folder / "snapshot.json",
         {
@@ -264,7 +268,10 @@ def build_book_ladders(night: Night, progress: Progress | None = None) -> None:
     if not (folder / "stores.json").exists():
         labels = {name: _scenario_labels(night, name) for name in config.scenarios.names}
         create_stores(folder, labels, ladders.cells, assets, _block_size(config))
-        _write_json(folder / "stores.json", {name: int(one.sizes["scenario"]) for name, one in labels.items()})
+        _write_json(
+            folder / "stores.json",
+            {name: int(one.sizes["scenario"]) for name, one in labels.items()},
+        )
 
 
 def simulate(night: Night, progress: Progress | None = None) -> None:
@@ -292,16 +299,14 @@ def plan(night: Night) -> tuple[Block, ...]:
 
 
 def measure(night: Night, progress: Progress | None = None) -> None:
-    """Roll the cube up and measure it; go back to positions and accounts where the tail needs it."""
+    """Roll the cube up and measure it; go back to positions and accounts where a reader does."""
     config, folder = night.config, night.folder
     book = pq.read_table(folder / "book.parquet")
     assets = _read_json(folder / "market.json")["assets"]
     proxied = _read_json(folder / "market.json")["proxied"]
     quarantine = pq.read_table(folder / "quarantine.parquet")
     n_rows = _read_json(folder / "snapshot.json")["n_rows"]
-    pq.write_table(
-        coverage(book, quarantine, n_rows, proxied), folder / "coverage.parquet"
-    )
+    pq.write_table(coverage(book, quarantine, n_rows, proxied), folder / "coverage.parquet")
     sampled = [name for name in config.scenarios.names if name != "stress"]
     if sampled:
         measures = measure_cube(
@@ -368,7 +373,7 @@ def _positions(night: Night, book: pa.Table) -> pa.Table:
     labels = book.select(names)
     parts = []
     for name in night.config.scenarios.names:
-        columns = {"scenario_set": pa.array([name] * len(book)).dictionary_encode()}
+        columns = {"scenario_set": pa.array([name] * len(book), pa.string())}
         columns |= {column: margin[column] for column in margin.column_names}
         columns |= {column: labels[column] for column in names}
         chance = np.full(len(book), np.nan)
@@ -376,7 +381,7 @@ def _positions(night: Night, book: pa.Table) -> pa.Table:
             chance = probability_of(book, open_drivers(night.folder)[name].to_dataset().load())
         columns["liquidation_probability"] = pa.array(chance, mask=np.isnan(chance))
         parts.append(pa.table(columns))
-    return pa.concat_tables(parts).unify_dictionaries().combine_chunks()
+    return pa.concat_tables(parts)
 
 
 def _scenario_labels(night: Night, name: str) -> xr.Dataset:
@@ -425,5 +430,3 @@ def _write_json(path: Path, content: Any) -> None:
 
 def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
-
-

@@ -151,7 +151,11 @@ def _client(workers: int, address: str | None, tls: Mapping[str, str] | None) ->
         if address is None:
             with (
                 LocalCluster(
-                    n_workers=workers, threads_per_worker=1, dashboard_address=None
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    # Any free port: a second night on this machine must not trip over the first.
+                    dashboard_address="127.0.0.1:0",
+                    scheduler_kwargs={"dashboard": False},
                 ) as cluster,
                 Client(cluster) as client,
             ):

@@ -152,8 +152,11 @@ def _measure_set(
                 first = rows.stop
                 for key, values in columns.items():
                     found.setdefault(part.level, {}).setdefault(key, []).append(values[rows])
+    # A level without groups (an empty book) keeps the variables of the total, without a value.
+    none = {key: [pieces[0][:0]] for key, pieces in found[TOTAL].items()}
     return {
-        part.level: _dataset(found[part.level], part.names, name, confidences, n) for part in groups
+        part.level: _dataset(found.get(part.level, none), part.names, name, confidences, n)
+        for part in groups
     }
 
 

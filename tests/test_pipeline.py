@@ -1,0 +1,261 @@
+"""The whole night: same bytes however it is run, resumed where it was killed, every row counted."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+import yaml
+
+from risk import open_run, pipeline
+from risk.config import load_config
+from risk.errors import ConfigError, DataError
+from risk.liquidation import build_ladders, walk
+from risk.sample import write_sample
+from risk.schema import CUBE
+from risk.store import verify
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory):
+    """A sample book of 2,000 positions with its history."""
+    out = tmp_path_factory.mktemp("sample")
+    write_sample(out, positions=2000, seed=7, venue_rules=ROOT / "configs/venues")
+    return out
+
+
+def write_config(folder, sample, **changes):
+    """A small night on the sample; `changes` replace top-level keys."""
+    values = {
+        "snapshot": str(sample),
+        "history": str(sample / "history"),
+        "venues": str(ROOT / "configs/venues"),
+        "seed": 3,
+        "cells": ["venue", "asset", "side"],
+        "scenarios": {
+            "historical": {"windows": 300, "gap": 0.3},
+            "monte_carlo": {"paths": 1500, "steps": 12, "block": 256},
+            "stress": {"folder": str(ROOT / "configs/stresses")},
+        },
+        "capital": str(ROOT / "configs/capital"),
+        "limits": str(ROOT / "configs/limits.yaml"),
+        "execution": {"executor": "plain"},
+        "out": str(folder / "runs"),
+    } | changes
+    path = folder / "night.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished(sample, tmp_path_factory):
+    """The sample night, run once in this process."""
+    folder = tmp_path_factory.mktemp("plain")
+    return pipeline.run(load_config(write_config(folder, sample)))
+
+
+def files(run):
+    """Every byte of a run but the manifest, which holds timings."""
+    return {
+        path.relative_to(run.path).as_posix(): path.read_bytes()
+        for path in run.path.rglob("*")
+        if path.is_file() and path.name != "manifest.json"
+    }
+
+
+def assert_same(one, other):
+    first, second = files(one), files(other)
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_dask_writes_the_same_bytes_as_this_process(sample, finished, tmp_path, workers):
+    """Law 5, over workers and executor."""
+    execution = {"executor": "dask", "workers": workers}
+    other = pipeline.run(load_config(write_config(tmp_path, sample, execution=execution)))
+    assert other.id == finished.id
+    assert_same(finished, other)
+
+
+def test_the_order_of_blocks_does_not_change_a_byte(sample, finished, tmp_path, monkeypatch):
+    """Law 5, over order."""
+    forward = pipeline.plan_blocks
+    monkeypatch.setattr(pipeline, "plan_blocks", lambda *a: forward(*a)[::-1])
+    assert_same(finished, pipeline.run(load_config(write_config(tmp_path, sample))))
+
+
+def test_a_finished_night_is_recognised(sample, finished):
+    config = load_config(write_config(finished.path.parents[2], sample))
+    before = finished.path.stat().st_mtime_ns
+    assert pipeline.run(config).path == finished.path
+    assert finished.path.stat().st_mtime_ns == before
+    verify(finished)
+
+
+def test_more_paths_leave_the_first_ones_as_they_were(sample, finished, tmp_path):
+    """A draw is decided by seed, set and block alone."""
+    drawn = {"paths": 700, "steps": 12, "block": 256}
+    fewer = pipeline.run(
+        load_config(write_config(tmp_path, sample, scenarios={"monte_carlo": drawn}))
+    )
+    for name in ("low", "high", "last"):
+        np.testing.assert_array_equal(
+            fewer.drivers["monte_carlo"][name].values,
+            finished.drivers["monte_carlo"][name].values[:700],
+        )
+
+
+def test_the_book_changes_nobodys_draws(sample, finished, tmp_path):
+    other = tmp_path / "other"
+    write_sample(other, positions=100, seed=9, venue_rules=ROOT / "configs/venues")
+    scenarios = {"monte_carlo": {"paths": 300, "steps": 12, "block": 256}}
+    config = write_config(tmp_path, other, history=str(sample / "history"), scenarios=scenarios)
+    few = pipeline.run(load_config(config))
+    np.testing.assert_array_equal(
+        few.drivers["monte_carlo"]["last"].values,
+        finished.drivers["monte_carlo"]["last"].values[:300],
+    )
+
+
+def kill_when(config, out, ready):
+    """Start a night in its own process group and kill all of it once `ready(its folder)`."""
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("bulkhead"), "run", str(config)],
+        cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    while not any(ready(folder) for folder in out.glob("as_of=*/.run=*.part")):
+        assert process.poll() is None, process.stderr.read().decode()
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def receipts(n):
+    return lambda folder: len(list((folder / "blocks").glob("*.json"))) >= n
+
+
+@pytest.mark.drill
+def test_a_night_killed_again_and_again_gives_the_same_bytes(sample, finished, tmp_path):
+    """Law 5, over kills: in five places, the workers included, then a run to the end."""
+    config = write_config(tmp_path, sample, execution={"executor": "dask", "workers": 2})
+    out = tmp_path / "runs"
+    moments = [
+        lambda folder: (folder / "market.json").exists(),
+        lambda folder: (folder / "cube.zarr").exists(),
+        receipts(random.Random(11).randint(1, 3)),
+        receipts(random.Random(12).randint(4, 7)),
+        lambda folder: (folder / "measures.zarr").exists(),
+    ]
+    for ready in moments:
+        kill_when(config, out, ready)
+        assert list(out.glob("as_of=*/run=*")) == []
+        assert not (out / "LATEST.json").exists()
+    assert_same(finished, pipeline.run(load_config(config)))
+
+
+def test_a_damaged_chunk_is_run_again(sample, finished, tmp_path):
+    config = load_config(write_config(tmp_path, sample))
+    night = pipeline.open_night(config)
+    for stage in list(pipeline.STAGES.values())[:4]:
+        stage(night, None)
+    chunk = night.folder / "cube.zarr/monte_carlo/pnl/c/2/0"
+    chunk.write_bytes(chunk.read_bytes()[:100])
+    pipeline.close(night)
+    assert_same(finished, pipeline.run(config))
+
+
+def test_nothing_half_written_is_visible(sample, tmp_path):
+    config = load_config(write_config(tmp_path, sample))
+    night = pipeline.open_night(config)
+    for stage in pipeline.STAGES.values():
+        assert list((tmp_path / "runs").glob("as_of=*/run=*")) == []
+        assert not (tmp_path / "runs/LATEST.json").exists()
+        stage(night, None)
+    run = pipeline.publish(night)
+    latest = json.loads((tmp_path / "runs/LATEST.json").read_text())
+    assert latest["run_id"] == run.id
+    assert open_run(tmp_path / "runs").path == run.path
+
+
+def test_every_row_comes_out_once(finished, sample):
+    """Law 11 over the whole night."""
+    counts = dict(
+        zip(*(finished.coverage[c].to_pylist() for c in ("status", "n_positions")), strict=True)
+    )
+    parts = ("priced", "unpriced", "liquidatable", "quarantined", "excluded")
+    assert counts["in"] == sum(counts[part] for part in parts) == 2000
+    rows = finished.positions
+    one = rows.filter(pc.equal(rows["scenario_set"].cast("string"), "historical"))
+    assert pc.count_distinct(one["position_id"]).as_py() == len(one) == 2000
+
+
+def test_the_stored_cube_is_what_the_stored_drivers_do_to_the_book(finished, sample):
+    """The report's numbers can be traced: facts to measures to cube to drivers."""
+    import pyarrow.parquet as pq
+
+    from risk.margin.book import build_book
+    from risk.snapshot import load_snapshot
+
+    snapshot = load_snapshot(sample)
+    book = build_book(
+        snapshot.positions, snapshot.contracts, snapshot.tiers, snapshot.venues,
+        as_of=snapshot.as_of,
+    )  # fmt: skip
+    for name, cube in finished.cube.children.items():
+        drivers = finished.drivers[name].to_dataset().load()
+        again = walk(
+            build_ladders(book, list(drivers.asset.values), ["venue", "asset", "side"]), drivers
+        )
+        for variable in CUBE:
+            stored = cube[variable].values
+            scale = np.abs(stored).sum()
+            assert np.abs(again[variable].values - stored).max() <= 1e-9 * max(scale, 1.0)
+    facts = finished.facts
+    value = facts.filter(pc.equal(facts["fact_id"], "value_at_risk.monte_carlo.0.99.total.all"))
+    total = finished.cube["monte_carlo"].pnl.values.sum(axis=1)
+    rank = int(np.ceil(len(total) * 0.99))
+    assert value["value"][0].as_py() == pytest.approx(np.sort(-total)[rank - 1], rel=1e-9)
+    assert pq.read_table(finished.path / "facts.parquet").equals(facts)
+
+
+def test_an_as_of_beyond_the_history_is_refused(sample, tmp_path):
+    history = tmp_path / "history"
+    history.mkdir()
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(sample / "history/prices.parquet")
+    pq.write_table(table.filter(pc.less(table["ts"], table["ts"][-1])), history / "prices.parquet")
+    with pytest.raises(ConfigError, match="outside the history"):
+        pipeline.run(load_config(write_config(tmp_path, sample, history=str(history))))
+
+
+def test_an_empty_book_is_refused_unless_allowed(sample, tmp_path):
+    import pyarrow.parquet as pq
+
+    empty = tmp_path / "empty"
+    source = next(sample.glob("as_of=*"))
+    target = empty / source.name
+    target.mkdir(parents=True)
+    for file in source.glob("*.parquet"):
+        table = pq.read_table(file)
+        pq.write_table(table.slice(0, 0) if "positions" in file.name else table, target / file.name)
+    with pytest.raises(DataError, match="holds no position"):
+        pipeline.run(load_config(write_config(tmp_path, empty, history=str(sample / "history"))))
+    run = pipeline.run(
+        load_config(
+            write_config(tmp_path, empty, history=str(sample / "history"), allow_empty=True)
+        )
+    )
+    assert run.coverage["n_positions"][0].as_py() == 0
