@@ -132,16 +132,14 @@ def report_inputs(
         "coverage_floor": config.measures.coverage_floor,
         "reasons": reasons(book, quarantine),
         "margin": _margin_summary(book),
-        "curves": plain_text(
-            xr.open_zarr(folder / "curves.zarr", consolidated=False, chunks=None).load()
-        ),
+        "curves": _stored(folder / "curves.zarr"),
         "accounts": _worst_accounts(book, losses, stresses),
         "funds": funds,
         "entity": capital.entity if capital else "the reporting entity",
         "limits": load_limits(config.limits) if config.limits else (),
         "parameters": _parameters(config, market),
         "quality": _quality(book, market, snapshot),
-        "gap_sensitivity": _gap_sensitivity(folder, config),
+        "gap_sensitivity": _stored(folder / "gap_sensitivity.zarr"),
         "run": _identity(config, run_id, inputs, market, snapshot, measures),
     }
     draft = ReportInputs(contributors=_contributors(measures, "", 0.0), **base)
@@ -181,6 +179,12 @@ def breaches(facts: pa.Table, inputs: ReportInputs) -> tuple[str, ...]:
                     f"coverage: {share:.2%} of the {what} priced, floor {inputs.coverage_floor:.2%}"
                 )
     return tuple(found)
+
+
+def _stored(path: Path) -> xr.Dataset | None:
+    if not path.exists():
+        return None
+    return plain_text(xr.open_zarr(path, consolidated=False, chunks=None).load())
 
 
 def _json(path: Path) -> Any:
@@ -399,7 +403,7 @@ def _quality(
     )
 
 
-def _gap_sensitivity(folder: Path, config: Config) -> xr.Dataset | None:
+def gap_sensitivity(folder: Path, config: Config) -> xr.Dataset | None:
     """Deficits when none, the rule's share, or all of a move lands as one jump."""
     wanted = config.scenarios.historical
     if wanted is None:

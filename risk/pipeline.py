@@ -51,11 +51,8 @@ from risk.store import publish as publish_run
 #: Called with a stage's name, how much of it is done and how much there is.
 Progress = Callable[[str, int, int], None]
 
-#: What the stages leave for each other and no reader needs.
-SCRATCH = (
-    "plan.json", "blocks", "gaps", "ladders", "scenarios", "snapshot.json", "market.json",
-    "stores.json", "breaches.json", "book.parquet", "coverage.parquet", "funds.parquet",
-)  # fmt: skip
+#: What the stages leave for each other and neither a reader nor the reports need.
+SCRATCH = ("plan.json", "blocks", "gaps", "ladders", "scenarios", "stores.json", "breaches.json")
 
 #: Own-price moves the liquidation curves are drawn at, as fractions of the mark.
 CURVE_MOVES = tuple(round(move / 100, 2) for move in range(-60, 61, 2))
@@ -322,6 +319,9 @@ def measure(night: Night, progress: Progress | None = None) -> None:
         pq.write_table(account_losses(book, record), folder / "accounts.parquet")
     curves = liquidation_curve(book, assets, CURVE_MOVES)
     plain_text(curves).to_zarr(folder / "curves.zarr", mode="w", consolidated=False)
+    sensitivity = findings.gap_sensitivity(folder, config)
+    if sensitivity is not None:
+        sensitivity.to_zarr(folder / "gap_sensitivity.zarr", mode="w", consolidated=False)
 
 
 def report(night: Night, progress: Progress | None = None) -> None:
