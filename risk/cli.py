@@ -49,6 +49,10 @@ _EXAMPLES = {
         "bulkhead run configs/demo.yaml",
         "bulkhead run configs/nightly.yaml --as-of 2025-06-29 --workers 8 --out /srv/runs",
     ],
+    "backtest": [
+        "bulkhead backtest configs/demo.yaml --from 2024-06-29 --to 2025-06-27",
+        "bulkhead backtest configs/nightly.yaml --from 2022-11-01 --to 2022-11-30 --marks marks",
+    ],
     "runs": ["bulkhead runs", "bulkhead runs --compare RUN RUN", "bulkhead runs --verify"],
 }
 
@@ -83,6 +87,16 @@ def _show_run(run: Any) -> int:
     _print(terminal.summary(run))
     print(run.path / "report.html")
     return 3 if run.breaches else 0
+
+
+def _show_backtest(run: Any) -> int:
+    from risk import terminal
+    from risk.replay.show import text_tables
+
+    for shown in text_tables(run):
+        _print(terminal.table(shown.title, shown.columns, shown.rows, n_text=shown.n_text))
+    print(run.path)
+    return 0
 
 
 def _show_runs(found: Any) -> int:
@@ -128,6 +142,7 @@ _SHOW: dict[Callable[..., Any], Callable[[Any], int]] = {
     commands.check: _show_check,
     commands.margin: _show_margin,
     commands.run: _show_run,
+    commands.backtest: _show_backtest,
     commands.runs: _show_runs,
 }
 
@@ -135,7 +150,7 @@ _SHOW: dict[Callable[..., Any], Callable[[Any], int]] = {
 @contextmanager
 def _watched(command: Callable[..., Any]) -> Iterator[dict[str, Any]]:
     """Arguments that only a terminal gives: something to report progress to, and a stopwatch."""
-    if command is commands.run:
+    if command in (commands.run, commands.backtest):
         from rich.console import Console
 
         from risk.terminal import show_progress

@@ -190,6 +190,65 @@ def run(
     return pipeline.run(night, progress=progress, clock=clock)
 
 
+def backtest(
+    config: Path,
+    *,
+    from_: dt.date,
+    to: dt.date,
+    snapshot: Path | None = None,
+    out: Path | None = None,
+    marks: Path | None = None,
+    workers: int | None = None,
+    executor: Literal["plain", "dask"] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    clock: Callable[[], float] | None = None,
+) -> Run:
+    """Replay past nights on the real history of a static book; exceedances, causes and tests.
+
+    Every night forecasts the day after from what was known then. The book is kept in terms of
+    ratios: exposures, collateral and triggers as of its snapshot, re-marked to each close. A
+    backtest that was killed goes on where it was.
+
+    Parameters
+    ----------
+    config : Path
+        YAML file, such as configs/demo.yaml; its historical and Monte Carlo sets are tested.
+    from_ : date
+        First night.
+    to : date
+        Last night; the history must hold the day after it.
+    snapshot : Path, optional
+        Folder of the snapshot, or the folder above it, instead of the config's.
+    out : Path, optional
+        Folder of runs instead of the config's; the backtest goes to its backtest/.
+    marks : Path, optional
+        History of mark prices to count liquidations on, instead of the config's history.
+    workers : int, optional
+        Worker processes instead of the config's.
+    executor : {"plain", "dask"}, optional
+        In this process or on dask, instead of the config's.
+    progress : callable (stage, done, total), optional
+    clock : callable () -> seconds, optional
+        For the timings in the manifest.
+
+    Returns
+    -------
+    Run
+        The finished backtest.
+    """
+    from risk import replay
+    from risk.config import load_config
+
+    nights = load_config(
+        config,
+        snapshot=snapshot,
+        out=out,
+        execution__workers=workers,
+        execution__executor=executor,
+    )
+    return replay.backtest(nights, from_, to, marks=marks, progress=progress, clock=clock)
+
+
 def runs(
     out: Path = Path("runs"), *, compare: tuple[Path, Path] | None = None, verify: bool = False
 ) -> tuple[Run, ...] | Comparison:

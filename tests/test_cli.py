@@ -46,7 +46,7 @@ def test_help_imports_nothing_heavy():
     assert json.loads(done.stdout.splitlines()[-1]) == [0, []]
 
 
-@pytest.mark.parametrize("command", ["sample", "check", "margin", "run", "runs"])
+@pytest.mark.parametrize("command", ["sample", "check", "margin", "run", "backtest", "runs"])
 def test_every_command_explains_itself_with_an_example(bulkhead, command):
     status, out, err = bulkhead(command, "--help")
     assert (status, err) == (0, "")

@@ -31,7 +31,7 @@ FLOORS = [
     },
     {"risk.config"},
     {"risk.block", "risk.store", "risk.findings"},
-    {"risk.findings"},
+    {"risk.findings", "risk.replay", "risk.explain"},
     {"risk.pipeline"},
     {"risk.commands", "risk.terminal"},
     {"risk.cli", "flows"},
