@@ -170,7 +170,7 @@ def _reason(
     """Why no position in the contract can be priced; empty where it can."""
     name = f"{row['venue']} {row['symbol']}"
     if row["type"] == "option":
-        return f"options are not priced: {name}"
+        return "options are not priced"
     settles_in = row["base"] if _is_inverse(row) else row["quote"]
     if row["settle"] != settles_in:
         return f"settles in {row['settle']}, not in {settles_in}: {name}"
