@@ -24,6 +24,8 @@ Fraction = Annotated[float, Field(ge=0, le=1, strict=True)]
 Probability = Annotated[float, Field(gt=0, lt=1, strict=True)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
+#: How historical windows become scenarios: docs/methods/historical.md.
+Method = Literal["plain", "age_weighted", "volatility_scaled", "filtered"]
 
 
 class _Section(BaseModel):
@@ -36,9 +38,27 @@ class Historical(_Section):
     """Overlapping windows of the price history, replayed on today's book."""
 
     windows: Count
-    method: Literal["plain"] = "plain"
+    method: Method = "plain"
+    #: Further methods, each a set of its own: ``historical_filtered``, ...
+    also: tuple[Method, ...] = ()
     #: Share of a day's adverse excursion that lands as one jump.
     gap: Fraction
+    #: Age weights: weight of a window over that of the window a day younger.
+    age_decay: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.995
+    #: Volatility scaling: exponential weight of the past.
+    volatility_decay: Probability = 0.94
+
+    @model_validator(mode="after")
+    def _each_method_once(self) -> Historical:
+        if len(self.sets) != 1 + len(self.also):
+            raise ValueError("also: name every method once, and not the one in method")
+        return self
+
+    @property
+    def sets(self) -> dict[str, Method]:
+        """Scenario sets and the method of each, the main one first."""
+        others = {f"historical_{name}": name for name in self.also if name != self.method}
+        return {"historical": self.method, **others}
 
 
 class MonteCarlo(_Section):
@@ -77,8 +97,9 @@ class Scenarios(_Section):
     @property
     def names(self) -> tuple[str, ...]:
         """The sets to run, in their canonical order."""
-        sets = ("historical", "monte_carlo", "stress")
-        return tuple(name for name in sets if getattr(self, name) is not None)
+        past = tuple(self.historical.sets) if self.historical else ()
+        others = ("monte_carlo", "stress")
+        return (*past, *(name for name in others if getattr(self, name) is not None))
 
 
 class Liquidation(_Section):

@@ -44,6 +44,14 @@ from risk.store import code_digest
 #: Edges of the distance-to-liquidation histogram, fractions of the mark.
 DISTANCE_EDGES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, math.inf)
 
+#: How the windows of a historical set count.
+METHOD_WORDS = {
+    "plain": "equally weighted",
+    "age_weighted": "recent ones weighing more",
+    "volatility_scaled": "scaled to today's volatility",
+    "filtered": "standardised by GARCH and retold in today's volatility",
+}
+
 #: Accounts listed in the report, by worst stress.
 _N_ACCOUNTS = 25
 
@@ -459,7 +467,9 @@ def _identity(
             f"{config.seed}, calibrated from {market['first_day']}"
         )
     if config.scenarios.historical:
-        sets["historical"] = "overlapping windows of daily lows, highs and closes, equally weighted"
+        windows = "overlapping windows of daily lows, highs and closes"
+        for name, method in config.scenarios.historical.sets.items():
+            sets[name] = f"{windows}, {METHOD_WORDS[method]}"
     if config.scenarios.stress:
         sets["stress"] = "named stresses, each with its own gap rule"
     total = measures["total"].dataset

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import xarray as xr
 
 from risk import findings
-from risk.block import check, run_block
+from risk.block import SET_CODES, check, run_block
 from risk.config import Config, config_digest
 from risk.coverage import coverage, gross_notional, mark_unpriced
 from risk.cube import (
@@ -33,13 +33,14 @@ from risk.cube import (
     save_record,
 )
 from risk.drivers import slice_drivers
-from risk.engine import Block, plan_blocks, run_blocks
+from risk.engine import Block, Workers, plan_blocks, run_blocks
 from risk.errors import ConfigError, DataError
 from risk.liquidation import account_losses, build_ladders, liquidation_curve
 from risk.liquidation import liquidation_probability as probability_of
 from risk.margin.book import build_book, margin_table
 from risk.market.calibration import calibrate
 from risk.market.history import load_history, universe
+from risk.market.volatility import ewma_model, garch_model
 from risk.measures import measure_cube
 from risk.reports import collect_facts, render_capital, render_officer
 from risk.scenarios.historical import historical_drivers
@@ -71,6 +72,8 @@ class Night:
         SHA-256 of every input file, by a name that does not depend on where the file lies.
     workspace : Workspace or None
         The locked folder of the unfinished run; None when this very run is already finished.
+    workers : Workers or None
+        Processes that start while the scenarios are prepared; None where none are needed.
     """
 
     config: Config
@@ -78,6 +81,7 @@ class Night:
     run_id: str
     inputs: dict[str, str]
     workspace: Workspace | None
+    workers: Workers | None = None
 
     @property
     def folder(self) -> Path:
@@ -157,7 +161,12 @@ def open_night(config: Config) -> Night:
     name = run_id(inputs, config_digest(config), as_of)
     done = finished_run(config.out, as_of, name)
     workspace = None if done else open_workspace(config.out, as_of, name)
-    return Night(config, as_of, name, dict(sorted(inputs.items())), workspace)
+    wanted = config.execution
+    workers = None
+    if workspace and wanted.executor == "dask" and wanted.address is None:
+        workers = Workers(wanted.workers, preload=[run_block.__module__])
+        workers.start()
+    return Night(config, as_of, name, dict(sorted(inputs.items())), workspace, workers)
 
 
 def finished(night: Night) -> Run:
@@ -169,6 +178,8 @@ def finished(night: Night) -> Run:
 
 def close(night: Night) -> None:
     """Give the run's lock back; what is on disk is resumed by the next start."""
+    if night.workers is not None:
+        night.workers.close()
     if night.workspace is not None:
         night.workspace.close()
 
@@ -217,17 +228,7 @@ def prepare_scenarios(night: Night, progress: Progress | None = None) -> None:
     calibration = calibrate(history, assets)
     plain_text(calibration).to_zarr(folder / "calibration.zarr", mode="w", consolidated=False)
     betas = calibration["beta"]
-    records = {}
-    if config.scenarios.historical:
-        wanted = config.scenarios.historical
-        records["historical"] = historical_drivers(
-            history,
-            assets,
-            windows=wanted.windows,
-            horizon_days=config.horizon_days,
-            gap=wanted.gap,
-            betas=betas,
-        )
+    records = historical_records(config, history, assets, calibration)
     if config.scenarios.stress:
         stresses = load_stresses(config.scenarios.stress.folder)
         records["stress"] = stress_drivers(stresses, assets, betas)
@@ -236,6 +237,37 @@ def prepare_scenarios(night: Night, progress: Progress | None = None) -> None:
     _write_json(
         folder / "market.json", findings.market_notes(history, assets, calibration, records)
     )
+
+
+def historical_records(
+    config: Config, history: xr.Dataset, assets: list[str], calibration: xr.Dataset
+) -> dict[str, xr.Dataset]:
+    """One driver record per historical set of the config, each by its own method."""
+    wanted = config.scenarios.historical
+    if wanted is None:
+        return {}
+    models = {
+        "volatility_scaled": lambda: ewma_model(history, assets, decay=wanted.volatility_decay),
+        "filtered": lambda: garch_model(history, assets, decay=wanted.volatility_decay),
+    }
+    return {
+        name: historical_drivers(
+            history,
+            assets,
+            windows=wanted.windows,
+            horizon_days=config.horizon_days,
+            gap=wanted.gap,
+            betas=calibration["beta"],
+            factor_betas=calibration["factor_beta"],
+            method=method,
+            age_decay=wanted.age_decay,
+            volatility=models[method]() if method in models else None,
+            seed=config.seed,
+            # The methods share their draws: they differ by method alone.
+            set_code=SET_CODES["historical"],
+        )
+        for name, method in wanted.sets.items()
+    }
 
 
 def build_book_ladders(night: Night, progress: Progress | None = None) -> None:
@@ -282,7 +314,7 @@ def simulate(night: Night, progress: Progress | None = None) -> None:
         str(night.folder.resolve()),
         blocks,
         executor=execution.executor,
-        workers=execution.workers,
+        workers=night.workers or execution.workers,
         address=execution.address,
         tls=None if execution.tls is None else execution.tls.model_dump(mode="json"),
         progress=(lambda done, total: progress("simulate", done, total)) if progress else None,

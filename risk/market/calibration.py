@@ -15,8 +15,10 @@ import xarray as xr
 from scipy import optimize, stats
 
 from risk.errors import ConfigError, DataError
+from risk.market.betas import factor_betas, market_betas
 from risk.market.dependence import shrunk_correlation
 from risk.market.jumps import calibrate_jumps, diffusion_exceedances
+from risk.market.volatility import log_returns, variance_path
 
 #: Degrees of freedom are sought between these; at the top the tail is Gaussian to the eye.
 DF_BOUNDS = (2.2, 60.0)
@@ -56,7 +58,8 @@ def calibrate(
     Dataset (asset)
         All daily, of log returns. `volatility`; `correlation` (asset, asset_2); the scalar
         `degrees_of_freedom`; `beta`, to the asset (or ``equal_weight``) in ``attrs["market"]`` of
-        the dataset and of `beta` itself; common jumps: `common_intensity` per day, `common_mean`
+        the dataset and of `beta` itself, and `factor_beta` (asset, factor) to bitcoin and ether
+        together, for the proxy rule; common jumps: `common_intensity` per day, `common_mean`
         and `common_sd` of the market's jump, `common_loading` and `common_residual_sd` (asset); own
         jumps: `own_intensity`, `own_mean`, `own_sd` (asset); `pit_statistic` (asset) and
         `pit_statistic_pooled`, Kolmogorov-Smirnov distances of the diffusion's probability
@@ -72,7 +75,7 @@ def calibrate(
     """
     _check_settings(decay, jump_threshold, common_share, min_days)
     names = sorted(set(assets))
-    returns = _log_returns(history, names)
+    returns = log_returns(history, names)
     n_days = np.isfinite(returns).sum(axis=0)
     kept = n_days >= min_days
     if not kept.any():
@@ -95,7 +98,9 @@ def calibrate(
     correlation, shrinkage = shrunk_correlation(clipped[-correlation_days:], min_days)
     expected = diffusion_exceedances(correlation, df, jump_threshold, common_share)
     jumps = calibrate_jumps(own, big, is_common, expected)
-    market, beta, beta_se = _betas(own[-beta_days:], list(np.array(names)[kept]))
+    recent, known = own[-beta_days:], list(np.array(names)[kept])
+    market, beta, beta_se = market_betas(recent, known)
+    factors, loadings = factor_betas(recent, known)
 
     n_eff = (1 + decay) / (1 - decay)
     kurtosis = np.nanmean(clipped**4, axis=0) / np.nanmean(clipped**2, axis=0) ** 2
@@ -121,6 +126,7 @@ def calibrate(
     counts, _ = np.histogram(pit[np.isfinite(pit)], bins=20, range=(0, 1))
     data |= {
         "correlation": (("asset", "asset_2"), _spread_correlation(correlation, kept)),
+        "factor_beta": (("asset", "factor"), _spread_rows(loadings, kept), {"units": "1"}),
         "degrees_of_freedom": ((), df),
         "degrees_of_freedom_se": ((), df_se),
         "pit_statistic_pooled": ((), _uniform_distance(pit.ravel())),
@@ -132,7 +138,11 @@ def calibrate(
     days = history["day"].values.astype("M8[D]")
     return xr.Dataset(
         data,
-        coords={"asset": np.array(names, object), "asset_2": np.array(names, object)},
+        coords={
+            "asset": np.array(names, object),
+            "asset_2": np.array(names, object),
+            "factor": np.array(factors, object),
+        },
         attrs={
             "first_day": str(days[0]),
             "last_day": str(days[-1]),
@@ -179,15 +189,11 @@ def ewma_residuals(
     >>> residuals.round(3).ravel().tolist(), volatility.round(4).tolist()
     ([0.354, -1.414], [0.026])
     """
-    variance = np.nanvar(returns, axis=0, ddof=1)
-    residuals = np.full(returns.shape, np.nan)
-    for day, move in enumerate(returns):
-        there = np.isfinite(move)
-        volatility = np.sqrt(variance)
-        residuals[day] = move / volatility
-        kept = np.clip(move, -clip * volatility, clip * volatility)
-        variance = np.where(there, decay * variance + (1 - decay) * kept**2, variance)
-    return residuals, np.sqrt(variance)
+    n = returns.shape[1]
+    start = np.nanvar(returns, axis=0, ddof=1)
+    weights = np.zeros(n), np.full(n, 1 - decay), np.full(n, decay)
+    variance, following = variance_path(returns, *weights, start, clip=clip)
+    return returns / np.sqrt(variance), np.sqrt(following)
 
 
 def fit_degrees_of_freedom(residuals: np.ndarray) -> tuple[float, float]:
@@ -240,37 +246,16 @@ def _check_settings(decay: float, threshold: float, share: float, min_days: int)
             )
 
 
-def _log_returns(history: xr.Dataset, names: list[str]) -> np.ndarray:
-    """Returns between consecutive days that both have a close; NaN across a hole."""
-    close = history["close"].reindex(asset=names).transpose("day", "asset").values
-    return np.diff(np.log(close), axis=0)
-
-
-def _betas(returns: np.ndarray, names: list[str]) -> tuple[str, np.ndarray, np.ndarray]:
-    """Least-squares slopes to BTC, or to the equal-weight mean where there is no BTC."""
-    if "BTC" in names:
-        market, driver = "BTC", returns[:, names.index("BTC")]
-    else:
-        alive = np.isfinite(returns).sum(axis=1)
-        total = np.nansum(returns, axis=1)
-        market, driver = "equal_weight", np.where(alive > 0, total / np.maximum(alive, 1), np.nan)
-    beta = np.ones(len(names))
-    error = np.full(len(names), np.nan)
-    for column, values in enumerate(returns.T):
-        both = np.isfinite(values) & np.isfinite(driver)
-        if both.sum() < 30:
-            continue
-        x, y = driver[both] - driver[both].mean(), values[both] - values[both].mean()
-        beta[column] = x @ y / (x @ x)
-        error[column] = np.sqrt(np.sum((y - beta[column] * x) ** 2) / (len(x) - 2) / (x @ x))
-    return market, beta, error
-
-
 def _spread(values: np.ndarray, kept: np.ndarray, fill: float | None = None) -> np.ndarray:
     """Put values of the kept assets among all; the others take the median (or `fill`)."""
     out = np.full(len(kept), np.nanmedian(values) if fill is None else fill, values.dtype)
     out[kept] = values
     return out
+
+
+def _spread_rows(values: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """`_spread` of every column."""
+    return np.stack([_spread(column, kept) for column in values.T], axis=1)
 
 
 def _spread_correlation(correlation: np.ndarray, kept: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Historical scenarios: overlapping windows of past days, lows and highs of all assets together.
 
+Four methods: windows as they were, weighted by age, scaled to today's volatility, and filtered.
 Daily bars show no gaps, so a stated share of each adverse excursion lands as one jump: without it
 the deficit would be zero by construction (``docs/methods/historical.md``).
 """
@@ -7,24 +8,22 @@ the deficit would be zero by construction (``docs/methods/historical.md``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal
 
 import numpy as np
 import xarray as xr
 
-from risk.drivers import fall_gaps, join_gaps, make_drivers, rise_gaps
+from risk.drivers import make_drivers
 from risk.errors import ConfigError
+from risk.scenarios.moves import Ratios, check_gap, gap_rule, window_ratios
+from risk.scenarios.proxies import fill_by_proxy
+from risk.scenarios.rescaled import rescaled_ratios
 
-#: A proxied price never falls below this ratio, however large its beta.
-PROXY_FLOOR = 0.01
+#: Which moves and which weights a set is made of.
+Method = Literal["plain", "age_weighted", "volatility_scaled", "filtered"]
 
-
-class Ratios(NamedTuple):
-    """Low, high and last as ratios to the close before; NaN where the data have a hole."""
-
-    low: np.ndarray
-    high: np.ndarray
-    last: np.ndarray
+#: Methods that need a volatility for every day.
+RESCALED = ("volatility_scaled", "filtered")
 
 
 def historical_drivers(
@@ -35,11 +34,18 @@ def historical_drivers(
     horizon_days: int,
     gap: float,
     betas: xr.DataArray,
+    method: Method = "plain",
+    age_decay: float = 0.995,
+    volatility: xr.Dataset | None = None,
+    returns: Literal["log", "relative"] = "log",
+    factor_betas: xr.DataArray | None = None,
+    seed: int | None = None,
+    set_code: int = 0,
 ) -> xr.Dataset:
     """Replay the last `windows` windows of `horizon_days` as scenarios.
 
     Windows overlap when the horizon is longer than a day. An asset without a price on every day of
-    a window, or on the day before it, is proxied there by its beta times the market's move.
+    a window, or on the day before it, is proxied there (`risk.scenarios.proxies`).
 
     Parameters
     ----------
@@ -54,18 +60,41 @@ def historical_drivers(
         Share in [0, 1] of the excursion to the low (and high) that lands as one jump there.
     betas : DataArray (asset)
         Slopes to ``betas.attrs["market"]``, an asset or ``equal_weight``.
+    method : {"plain", "age_weighted", "volatility_scaled", "filtered"}
+        ``age_weighted``: moves as they were, weights that fall with age. ``volatility_scaled``:
+        every day's move times tomorrow's volatility over its own. ``filtered``: the same on the
+        first day, then rolled forward with each day's rescaled move.
+    age_decay : float
+        Weight of a window over that of the window a day younger, in (0, 1].
+    volatility : Dataset, optional
+        From `risk.market.volatility`, on the history's days; needed by the rescaled methods.
+    returns : {"log", "relative"}
+        What the rescaled methods scale.
+    factor_betas : DataArray (asset, factor), optional
+        Slopes of the proxy rule; without them it uses `betas`.
+    seed : int, optional
+        Of the residuals of proxied assets; without it they move with the market alone.
+    set_code : int
+        Part of the random key.
 
     Returns
     -------
     Dataset
-        Driver record; `label` is the window's last day. `asset` carries `proxied` and
-        `proxied_share` (of the windows); attrs `n_windows`, `windows_asked`, `n_windows_dropped`
-        (no asset had prices), `horizon_days`, `gap`.
+        Driver record; `label` is the window's last day, `weight` adds up to one. `asset` carries
+        `proxied`, `proxied_share` (of the windows) and `n_donors` (windows its residuals come
+        from, 0: other assets'); attrs `n_windows`, `windows_asked`, `n_windows_dropped` (no asset
+        had prices), `horizon_days`, `gap`, `method`, `effective_windows` (one over the sum of
+        squared weights).
 
     Raises
     ------
     ConfigError
         If the horizon is longer than the history, or a setting is out of range.
+
+    References
+    ----------
+    .. [1] J. Boudoukh, M. Richardson and R. Whitelaw, "The best of both worlds", Risk 11(5), 1998
+       (age weights). The rescaled methods: see `risk.scenarios.rescaled`.
     """
     check_gap(gap, "historical")
     if windows < 1 or horizon_days < 1:
@@ -73,145 +102,91 @@ def historical_drivers(
             f"historical: {windows} windows of {horizon_days} days; both must be at least 1"
         )
     days = history["day"].values.astype("M8[D]")
-    n = min(windows, len(days) - horizon_days)
-    if n < 1:
+    if len(days) <= horizon_days:
         raise ConfigError(
             f"historical: a horizon of {horizon_days} days needs {horizon_days + 1} days of "
             f"history, there are {len(days)}; shorten the horizon or lengthen the history"
         )
-    ends = np.arange(len(days) - n, len(days))
-    every = window_ratios(history, ends, horizon_days)
-    known = np.isfinite(every.last)
-    kept = known.any(axis=1)
-    if not kept.any():
+    ends = np.arange(horizon_days, len(days))
+    every = _moves(history, ends, horizon_days, method, volatility, returns)
+    kept = np.isfinite(every.last).any(axis=1)
+    first = max(len(ends) - windows, 0)
+    if not kept[first:].any():
         raise ConfigError("historical: no window has prices; give a history without holes")
+    n_dropped = int((~kept[first:]).sum())
+    wanted = np.arange(kept[:first].sum(), kept.sum())
     ends, every = ends[kept], Ratios(*(part[kept] for part in every))
-    market = market_ratios(every, [str(a) for a in history["asset"].values], betas)
-
-    column = {str(name): place for place, name in enumerate(history["asset"].values)}
-    shape = (len(ends), len(assets))
-    moves = Ratios(*(np.full(shape, np.nan) for _ in Ratios._fields))
-    proxied = np.ones(shape, bool)
-    for place, name in enumerate(assets):
-        if name in column:
-            for part, source in zip(moves, every, strict=True):
-                part[:, place] = source[:, column[name]]
-            proxied[:, place] = ~np.isfinite(moves.last[:, place])
-        gone = proxied[:, place]
-        scaled = scale_move(Ratios(*(part[gone] for part in market)), beta_of(betas, name))
-        for part, values in zip(moves, scaled, strict=True):
-            part[gone, place] = values
+    moves, proxied, n_donors = fill_by_proxy(
+        every,
+        days[ends],
+        wanted,
+        [str(name) for name in history["asset"].values],
+        assets,
+        betas,
+        factor_betas=factor_betas,
+        seed=seed,
+        set_code=set_code,
+    )
+    ends = ends[wanted]
     starts = days[ends - horizon_days + 1]
+    age = (days[-1] - days[ends]).astype("i8")
+    weight = age_weights(age, age_decay if method == "age_weighted" else 1.0)
     drivers = make_drivers(
         *moves,
         assets=assets,
         label=[str(day) for day in days[ends]],
         source=[f"history {a}..{b}" for a, b in zip(starts, days[ends], strict=True)],
+        weight=weight,
         gaps=gap_rule(moves, gap),
     )
     return drivers.assign_coords(
         proxied=("asset", proxied.any(axis=0)),
         proxied_share=("asset", proxied.mean(axis=0)),
+        n_donors=("asset", n_donors),
     ).assign_attrs(
         n_windows=len(ends),
         windows_asked=windows,
-        n_windows_dropped=int((~kept).sum()),
+        n_windows_dropped=n_dropped,
         horizon_days=horizon_days,
         gap=gap,
+        method=method,
+        effective_windows=float(1 / (weight**2).sum()),
     )
 
 
-def window_ratios(history: xr.Dataset, ends: np.ndarray, horizon_days: int) -> Ratios:
-    """Ratios to the close before each window; NaN where any day of it is missing.
-
-    Parameters
-    ----------
-    history : Dataset (day, asset)
-    ends : ndarray of int (window,)
-        Index of each window's last day, at least `horizon_days`.
-    horizon_days : int
-
-    Returns
-    -------
-    Ratios of ndarray (window, asset)
-        `low` at most 1 and `high` at least 1: the price was 1 before the window began.
-    """
-    bars = history.transpose("day", "asset")
-    span = ends[:, None] - np.arange(horizon_days)
-    reference = bars["close"].values[ends - horizon_days]
-    # Plain minimum and maximum: a NaN on any day of the window must stay one.
-    low = bars["low"].values[span].min(axis=1) / reference
-    high = bars["high"].values[span].max(axis=1) / reference
-    last = bars["close"].values[ends] / reference
-    hole = ~np.isfinite(low + high + last + bars["close"].values[span].sum(axis=1))
-    low, high, last = (np.where(hole, np.nan, part) for part in (low, high, last))
-    return Ratios(np.minimum(low, 1.0), np.maximum(high, 1.0), last)
-
-
-def market_ratios(moves: Ratios, assets: Sequence[str], betas: xr.DataArray) -> Ratios:
-    """The market's move: the asset betas refer to, else the mean of the assets there are.
-
-    Parameters
-    ----------
-    moves : Ratios of ndarray (scenario, asset)
-        NaN where unknown; at least one asset known per scenario.
-    assets : sequence of str
-    betas : DataArray (asset)
-
-    Returns
-    -------
-    Ratios of ndarray (scenario,)
-    """
-    mean = [np.nanmean(part, axis=1) for part in moves]
-    market = betas.attrs["market"]
-    if market not in assets:
-        return Ratios(*mean)
-    at = list(assets).index(market)
-    known = np.isfinite(moves.last[:, at])
-    return Ratios(*(np.where(known, p[:, at], m) for p, m in zip(moves, mean, strict=True)))
-
-
-def scale_move(move: Ratios, beta: float) -> Ratios:
-    """A move times beta, never below `PROXY_FLOOR`; a negative beta swaps low and high.
+def age_weights(age: np.ndarray, decay: float) -> np.ndarray:
+    """Weights ``decay ** age`` that add up to one; age in days, so that a hole weighs as one.
 
     Examples
     --------
-    >>> move = Ratios(np.array([0.6]), np.array([1.1]), np.array([0.8]))
-    >>> [round(float(part[0]), 6) for part in scale_move(move, 1.5)]
-    [0.4, 1.15, 0.7]
+    >>> age_weights(np.array([2, 1, 0]), 0.5).round(4).tolist()
+    [0.1429, 0.2857, 0.5714]
     """
-    ends = [np.maximum(1 + beta * (part - 1), PROXY_FLOOR) for part in move]
-    return Ratios(np.minimum(ends[0], ends[1]), np.maximum(ends[0], ends[1]), ends[2])
+    if not 0 < decay <= 1:
+        raise ConfigError(f"historical: age_decay is {decay:g}; choose one above 0, at most 1")
+    if decay == 1:
+        return np.full(len(age), 1.0 / len(age))
+    weight = decay ** age.astype("f8")
+    return weight / weight.sum()
 
 
-def beta_of(betas: xr.DataArray, asset: str) -> float:
-    """The asset's beta, or the median of all where it has none."""
-    known = betas["asset"].values == asset
-    return float(betas.values[known][0] if known.any() else np.median(betas.values))
-
-
-def gap_rule(moves: Ratios, gap: float | np.ndarray) -> dict[str, np.ndarray]:
-    """Gap columns: the share `gap` of each excursion lands as one jump at the extreme.
-
-    Parameters
-    ----------
-    moves : Ratios of ndarray (scenario, asset)
-    gap : float or ndarray (scenario, 1)
-        In [0, 1]; at 0 there are no gaps.
-
-    Examples
-    --------
-    >>> one = np.array([[1.0]])
-    >>> gaps = gap_rule(Ratios(one * 0.5, one, one * 0.6), 0.3)
-    >>> gaps["gap_before"].tolist(), gaps["gap_landing"].tolist()
-    ([0.65], [0.5])
-    """
-    fall_before = moves.low + gap * (1 - moves.low)
-    rise_before = moves.high - gap * (moves.high - 1)
-    return join_gaps(fall_gaps(moves.low, fall_before), rise_gaps(moves.high, rise_before))
-
-
-def check_gap(gap: float, name: str) -> None:
-    """Raise `ConfigError` unless the gap share lies in [0, 1]."""
-    if not 0 <= gap <= 1:
-        raise ConfigError(f"{name}: gap is {gap:g}; it is a share, from 0 to 1")
+def _moves(
+    history: xr.Dataset,
+    ends: np.ndarray,
+    horizon_days: int,
+    method: str,
+    volatility: xr.Dataset | None,
+    returns: Literal["log", "relative"],
+) -> Ratios:
+    if method in RESCALED:
+        if volatility is None:
+            raise ConfigError(f"historical: the method {method} needs volatilities")
+        return rescaled_ratios(
+            history,
+            ends,
+            horizon_days,
+            volatility,
+            roll_forward=method == "filtered",
+            returns=returns,
+        )
+    return window_ratios(history, ends, horizon_days)

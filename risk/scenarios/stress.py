@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from risk.drivers import make_drivers
 from risk.errors import ConfigError
-from risk.scenarios.historical import (
+from risk.scenarios.moves import (
     Ratios,
     beta_of,
     gap_rule,

@@ -1,0 +1,79 @@
+"""Several methods in one night: each a set of its own, weights carried to the measures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from risk import pipeline
+from risk.config import load_config
+from risk.errors import ConfigError
+from risk.measures import expected_shortfall, value_at_risk
+from risk.sample import write_sample
+
+ROOT = Path(__file__).resolve().parents[1]
+METHODS = ["age_weighted", "volatility_scaled", "filtered"]
+SETS = ["historical", *(f"historical_{name}" for name in METHODS)]
+
+
+def write_config(folder: Path, **historical) -> Path:
+    values = {
+        "snapshot": str(folder / "data"),
+        "history": str(folder / "data" / "history"),
+        "venues": str(ROOT / "configs/venues"),
+        "seed": 3,
+        "cells": ["venue", "asset"],
+        "scenarios": {"historical": {"windows": 400, "gap": 0.3} | historical},
+        "execution": {"executor": "plain"},
+        "out": str(folder / "runs"),
+    }
+    path = folder / "night.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sets")
+    write_sample(folder / "data", positions=300, seed=7, venue_rules=ROOT / "configs/venues")
+    return pipeline.run(load_config(write_config(folder, also=METHODS)))
+
+
+def test_every_method_is_a_set_of_its_own_in_cube_drivers_and_measures(night):
+    assert sorted(night.cube.children) == sorted(SETS)
+    assert sorted(night.drivers.children) == sorted(SETS)
+    assert night.measures["total"]["scenario_set"].values.tolist() == SETS
+    labels = [night.cube[name]["label"].values for name in SETS]
+    for other in labels[1:]:
+        np.testing.assert_array_equal(other, labels[0])
+
+
+def test_age_weights_reach_the_published_measures(night):
+    cube = night.cube["historical_age_weighted"]
+    weights = cube["weight"].values
+    assert weights.sum() == pytest.approx(1)
+    assert weights[-1] / weights[0] == pytest.approx(0.995**-399, rel=1e-6)
+    pnl = cube["pnl"].load().sum("cell").values
+    total = night.measures["total"].dataset.sel(scenario_set="historical_age_weighted")
+    for confidence in total["confidence"].values:
+        at = total.sel(confidence=confidence).isel(group=0)
+        assert float(at["value_at_risk"]) == value_at_risk(pnl, confidence, weights=weights)
+        assert float(at["expected_shortfall"]) == pytest.approx(
+            expected_shortfall(pnl, confidence, weights=weights), rel=1e-12
+        )
+
+
+def test_the_methods_share_their_windows_and_differ_in_their_moves(night):
+    low = {name: night.drivers[name]["low"].values for name in SETS}
+    np.testing.assert_array_equal(low["historical"], low["historical_age_weighted"])
+    assert (low["historical"] != low["historical_filtered"]).mean() > 0.5
+    assert (low["historical_volatility_scaled"] != low["historical_filtered"]).mean() > 0.5
+
+
+def test_a_method_named_twice_is_a_config_error(tmp_path):
+    path = write_config(tmp_path, method="filtered", also=["filtered"])
+    with pytest.raises(ConfigError, match="name every method once"):
+        load_config(path)
