@@ -181,7 +181,8 @@ def z_of_days(
     Returns
     -------
     z_score, p_value : float or None
-        None where the forecasts are certain.
+        Where every forecast is certain there is no score; the p-value is then 0 if one of them
+        was wrong, else None.
 
     Examples
     --------
@@ -191,7 +192,7 @@ def z_of_days(
     """
     total = float(np.sum(variance))
     if total <= 0.0:
-        return None, None
+        return None, None if np.allclose(realised, expected) else 0.0
     z = float(np.sum(realised - expected)) / math.sqrt(total)
     return z, float(2.0 * stats.norm.sf(abs(z)))
 
