@@ -7,9 +7,10 @@ handful of checksums. A worker that dies loses its unfinished block, which dask 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from threadpoolctl import threadpool_limits
 
@@ -17,13 +18,73 @@ from risk.engine.blocks import Block, read_receipt, write_receipt
 from risk.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, LocalCluster
 
 Task = Callable[[str, Block], Mapping[str, str]]
 Check = Callable[[str, Block, Mapping[str, str]], bool]
 
 #: Deaths of workers a block may be around for before it is held responsible.
 _ALLOWED_FAILURES = 3
+
+
+class Workers:
+    """Worker processes of this machine; they can start while other work is done.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    preload : sequence of str
+        Modules they import before they are given work.
+    """
+
+    def __init__(self, n: int, preload: Sequence[str] = ()) -> None:
+        self._n, self._preload = n, list(preload)
+        # One thread, so that they are started and stopped in the order that was asked for.
+        self._thread = ThreadPoolExecutor(1, "workers")
+        self._cluster: Future[LocalCluster] | None = None
+
+    def start(self) -> None:
+        """Begin to start them, unless that was done."""
+        if self._cluster is None:
+            self._cluster = self._thread.submit(_local_cluster, self._n, self._preload)
+
+    def cluster(self) -> LocalCluster:
+        """The cluster they form, once all of them are there."""
+        self.start()
+        assert self._cluster is not None
+        return self._cluster.result()
+
+    def stop(self) -> None:
+        """Begin to stop them; they can be started again."""
+        if self._cluster is not None:
+            self._thread.submit(_close, self._cluster)
+            self._cluster = None
+
+    def close(self) -> None:
+        """Stop them, for good, and wait until they are gone."""
+        self.stop()
+        self._thread.shutdown()
+
+
+def _local_cluster(n: int, preload: list[str]) -> LocalCluster:
+    import dask
+    from distributed import LocalCluster
+
+    with dask.config.set({"distributed.scheduler.allowed-failures": _ALLOWED_FAILURES}):
+        return LocalCluster(
+            n_workers=n,
+            threads_per_worker=1,
+            preload=preload,
+            # Any free port: a second night on this machine must not trip over the first.
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
+        )
+
+
+def _close(cluster: Future[LocalCluster]) -> None:
+    if cluster.exception() is None:
+        cluster.result().close()
 
 
 def run_blocks(
@@ -33,7 +94,7 @@ def run_blocks(
     blocks: Sequence[Block],
     *,
     executor: str = "dask",
-    workers: int = 2,
+    workers: int | Workers = 2,
     address: str | None = None,
     tls: Mapping[str, str] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -51,8 +112,9 @@ def run_blocks(
     blocks : sequence of Block
     executor : {"plain", "dask"}
         In this process, or on a dask cluster. The bytes are the same.
-    workers : int
-        Worker processes of the embedded cluster; ignored when `address` is given.
+    workers : int or Workers
+        Processes of the embedded cluster, or those that were started ahead, which are left to
+        stop by themselves; ignored when `address` is given.
     address : str, optional
         An existing dask scheduler.
     tls : mapping, optional
@@ -141,39 +203,33 @@ def _run_on(
 
 
 @contextmanager
-def _client(workers: int, address: str | None, tls: Mapping[str, str] | None) -> Iterator[Client]:
-    import dask
-    from distributed import Client, LocalCluster
+def _client(
+    workers: int | Workers, address: str | None, tls: Mapping[str, str] | None
+) -> Iterator[Client]:
+    from distributed import Client
     from distributed.security import Security
 
-    settings: dict[str, Any] = {"distributed.scheduler.allowed-failures": _ALLOWED_FAILURES}
-    with dask.config.set(settings):
-        if address is None:
-            with (
-                LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    # Any free port: a second night on this machine must not trip over the first.
-                    dashboard_address="127.0.0.1:0",
-                    scheduler_kwargs={"dashboard": False},
-                ) as cluster,
-                Client(cluster) as client,
-            ):
-                yield client
-            return
-        security = None
-        if tls:
-            security = Security(
-                tls_ca_file=tls["ca"],
-                tls_client_cert=tls["cert"],
-                tls_client_key=tls["key"],
-                require_encryption=True,
-            )
+    if address is None:
+        started = Workers(workers) if isinstance(workers, int) else workers
         try:
-            client = Client(address, security=security, timeout=30)
-        except OSError as error:
-            raise ConfigError(
-                f"execution.address {address}: no dask scheduler answers ({error})"
-            ) from error
-        with client:
-            yield client
+            with Client(started.cluster()) as client:
+                yield client
+        finally:
+            started.stop() if started is workers else started.close()
+        return
+    security = None
+    if tls:
+        security = Security(
+            tls_ca_file=tls["ca"],
+            tls_client_cert=tls["cert"],
+            tls_client_key=tls["key"],
+            require_encryption=True,
+        )
+    try:
+        client = Client(address, security=security, timeout=30)
+    except OSError as error:
+        raise ConfigError(
+            f"execution.address {address}: no dask scheduler answers ({error})"
+        ) from error
+    with client:
+        yield client
