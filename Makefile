@@ -36,7 +36,7 @@ $(READY): requirements.lock pyproject.toml
 run: setup ## a sample book if there is none, then the nightly flow on configs/demo.yaml
 	@ls -d data/as_of=* >/dev/null 2>&1 || \
 	  $(BIN)/bulkhead sample --out data --positions $(SAMPLE_POSITIONS) --seed $(SAMPLE_SEED)
-	@$(BIN)/python -m flows.nightly configs/demo.yaml
+	@$(BIN)/python -m flows configs/demo.yaml
 
 test: setup ## all tests and doctests
 	$(BIN)/python -m pytest

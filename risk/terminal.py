@@ -57,9 +57,59 @@ def table(
     return made
 
 
+def _values(run: Run) -> dict[str, float | None]:
+    """Every fact of a run that is about the whole of it, by its id."""
+    return dict(zip(*run.facts.select(["fact_id", "value"]).to_pydict().values(), strict=True))
+
+
+def key_figures(run: Run) -> list[tuple[str, str]]:
+    """The eight figures on top of the officer's report, as (name, text), from the same facts."""
+    values = _values(run)
+    sets = run.manifest["config"]["scenarios"]
+    name = "monte_carlo" if sets.get("monte_carlo") else "historical"
+    of_set = name.replace("_", " ")
+    figures = {
+        f"Value at risk 99 %, {of_set}": f"value_at_risk.{name}.0.99.total.all",
+        f"Expected shortfall 97.5 %, {of_set}": f"expected_shortfall.{name}.0.975.total.all",
+        "Worst stress loss": "stress.worst_loss",
+        f"Liquidations at 99 %, {of_set}": f"liquidations_p99.{name}.total.all",
+        "Worst stress deficit": "stress.worst_deficit",
+        f"Deficit, expected shortfall 99 %, {of_set}": (
+            f"deficit_expected_shortfall.{name}.0.99.total.all"
+        ),
+        "Insurance funds": "fund.total",
+        "Gross notional": "margin.gross_notional",
+    }
+    shown = []
+    for label, fact in figures.items():
+        value = values.get(fact)
+        is_count = fact.startswith("liquidations")
+        text = f"{value:,.0f}" if is_count and value is not None else money(value)
+        shown.append((label, text if is_count or value is None else f"{text} USD"))
+    return shown
+
+
+def coverage_line(run: Run) -> str | None:
+    """How much of the book is in the figures; None for a book without a position."""
+    counts = {row["status"]: row["n_positions"] for row in run.coverage.to_pylist()}
+    if not counts.get("in"):
+        return None
+    share = counts["priced"] / counts["in"]
+    return f"Coverage: {counts['priced']:,} of {counts['in']:,} positions priced, {share:.2%}"
+
+
+def verdict(run: Run) -> str:
+    """What the exit status says: 0 within every limit, 3 finished but not within them."""
+    n = len(run.breaches)
+    if not n:
+        return "Within every limit"
+    what = "1 limit is" if n == 1 else f"{n} limits are"
+    return f"The run is complete and its reports are written, but {what} breached (exit status 3)"
+
+
 def summary(run: Run) -> Group:
     """The headline figures of a run, one row per scenario set, read from its facts."""
-    values = dict(zip(*run.facts.select(["fact_id", "value"]).to_pydict().values(), strict=True))
+    values = _values(run)
 
     def find(scenario_set: str, prefix: str) -> float | None:
         prefix = prefix.format(set=scenario_set)
@@ -74,13 +124,12 @@ def summary(run: Run) -> Group:
             rows.append([name.replace("_", " "), *map(money, amounts), *shown])
     loss, deficit = (values.get(f"stress.worst_{name}") for name in ("loss", "deficit"))
     lines = [f"Worst stress: loss {money(loss)}, deficit {money(deficit)}"]
-    coverage = {row["status"]: row["n_positions"] for row in run.coverage.to_pylist()}
-    if coverage.get("in"):
-        share = coverage["priced"] / coverage["in"]
-        lines.append(f"Coverage: {coverage['priced']:,} of {coverage['in']:,} priced, {share:.2%}")
-    lines += [f"LIMIT: {sentence}" for sentence in run.breaches]
+    lines += [line for line in (coverage_line(run),) if line]
+    lines += [f"BREACHED: {sentence}" for sentence in run.breaches]
+    lines.append(verdict(run))
     columns = ["scenario set", *_AMOUNTS, *_COUNTS]
-    return Group(table(f"Night of {run.as_of}, USD", columns, rows), *map(Text, lines))
+    title = f"Night of {run.as_of}, USD" + (", SYNTHETIC" if run.is_synthetic else "")
+    return Group(table(title, columns, rows), *map(Text, lines))
 
 
 @contextmanager

@@ -51,6 +51,16 @@ class Run:
         return tuple(self.manifest["breaches"])
 
     @cached_property
+    def is_synthetic(self) -> bool:
+        """Whether the book or its prices were generated."""
+        notes = [self.path / name for name in ("snapshot.json", "market.json")]
+        return any(
+            json.loads(note.read_text(encoding="utf-8"))["is_synthetic"]
+            for note in notes
+            if note.is_file()
+        )
+
+    @cached_property
     def cube(self) -> xr.DataTree:
         """One group per scenario set; the variables of `risk.schema.CUBE` on (scenario, cell)."""
         return _open_tree(self.path / "cube.zarr")

@@ -1,0 +1,13 @@
+"""The night from a terminal: `python -m flows CONFIG`.
+
+Nothing heavy stands at the top: Prefect's server boots while the libraries are imported.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__":
+    from flows.start import main
+
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,179 @@
+"""The night under Prefect: the stages of `risk.pipeline`, one after the other.
+
+Prefect decides when and where, and keeps the record; the numbers and the bytes are those of
+`risk.pipeline.run`. Tasks pass the small `Night` (a config, a date, a folder), never an array, and
+nothing is cached or pickled: what a stage makes lies in the run's folder.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, ParamSpec, TypeVar
+
+from prefect import flow, get_client, runtime, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas import State, TaskRun
+from prefect.logging import get_run_logger
+from prefect.states import Completed
+from prefect.tasks import Task
+
+from flows.card import show_card, show_failure
+from flows.notices import log_file
+from flows.watch import Watch, watched
+from risk import pipeline
+from risk.config import Config, load_config
+from risk.errors import BulkheadError, RunError
+from risk.pipeline import Night
+from risk.store import Run
+from risk.terminal import verdict
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
+    """Whether trying again can help: a full disk or a dead worker may pass, a bad file will not."""
+    return isinstance(state.data, OSError | RunError)
+
+
+def _stage(name: str, title: str, *, minutes: int) -> Task[[Night, Watch], None]:
+    """A stage of the pipeline as a task: followed, tried again, stopped when it hangs."""
+
+    def stage(night: Night, watch: Watch) -> None:
+        with watch.stage(name):
+            pipeline.STAGES[name](night, watch)
+
+    wrap = task(
+        name=title,
+        description=pipeline.STAGES[name].__doc__,
+        retries=2,
+        retry_delay_seconds=[10, 60],
+        retry_condition_fn=_may_pass,
+        timeout_seconds=60 * minutes,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )
+    return wrap(stage)
+
+
+def _step(work: Callable[P, R], title: str) -> Task[P, R]:
+    """A step that is done at once and once only."""
+    return task(name=title, cache_policy=NO_CACHE, persist_result=False)(work)
+
+
+open_night = _step(pipeline.open_night, "Open the night")
+load_book = _stage("load book", "Load and margin the book", minutes=30)
+prepare_scenarios = _stage("prepare scenarios", "Prepare the scenarios", minutes=30)
+build_ladders = _stage("build ladders", "Build the ladders", minutes=30)
+simulate = _stage("simulate", "Simulate, block by block", minutes=360)
+measure = _stage("measure", "Measure the risk", minutes=120)
+report = _stage("report", "Write the reports", minutes=30)
+publish = _step(pipeline.publish, "Publish the run")
+
+
+@flow(name="nightly", flow_run_name="night, {config}", persist_result=False)
+def nightly(
+    config: Path,
+    as_of: dt.date | Literal["scheduled"] | None = None,
+    snapshot: Path | None = None,
+    out: Path | None = None,
+    workers: int | None = None,
+    executor: Literal["plain", "dask"] | None = None,
+) -> Any:
+    """Run the night: snapshot in; cube, measures and reports out.
+
+    Parameters
+    ----------
+    config : Path
+        YAML file, such as configs/demo.yaml.
+    as_of : date or "scheduled", optional
+        Day of the snapshot instead of the config's. "scheduled" is the last UTC day that was over
+        when the run was due: where its snapshot is missing the night fails, it never takes an
+        older one. A date in the config comes first.
+    snapshot, out : Path, optional
+        Folders instead of the config's.
+    workers : int, optional
+        Worker processes instead of the config's.
+    executor : {"plain", "dask"}, optional
+        In this process or on dask, instead of the config's.
+
+    Returns
+    -------
+    str
+        Folder of the finished run.
+    """
+    settings = load_config(
+        config,
+        snapshot=snapshot,
+        as_of=None if as_of == "scheduled" else as_of,
+        out=out,
+        execution__workers=workers,
+        execution__executor=executor,
+    )
+    if as_of == "scheduled" and settings.as_of_date is None:
+        settings = settings.model_copy(update={"as_of": last_closed_day()})
+    with told(settings):
+        night = open_night(settings)
+        name_flow_run(f"night of {night.as_of}")
+        if night.is_finished:
+            get_run_logger().info("the night of %s is finished already", night.as_of)
+            return closing_state(pipeline.finished(night))
+        with closing(night), watched(list(pipeline.STAGES)) as watch:
+            load_book(night, watch)
+            prepare_scenarios(night, watch)
+            build_ladders(night, watch)
+            simulate(night, watch)
+            measure(night, watch)
+            report(night, watch)
+            run = publish(night, watch.timings)
+        return closing_state(run)
+
+
+def last_closed_day() -> dt.date:
+    """The UTC day that was over when this flow run was due."""
+    due = runtime.flow_run.scheduled_start_time
+    return due.astimezone(dt.UTC).date() - dt.timedelta(days=1)
+
+
+def name_flow_run(name: str) -> None:
+    """Give the flow run the name of its night, which is known once the snapshot is found."""
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(runtime.flow_run.id, name=name)
+
+
+def closing_state(run: Run) -> State[str]:
+    """Show the card, and name the state after the limits: a breach finishes, but is seen."""
+    show_card(run)
+    name = "Breached" if run.breaches else "Completed"
+    return Completed(name=name, message=f"{verdict(run)}: {run.path}", data=str(run.path))
+
+
+@contextmanager
+def closing(night: Night) -> Iterator[None]:
+    """Give the run's lock back, however the night ends."""
+    try:
+        yield
+    finally:
+        pipeline.close(night)
+
+
+@contextmanager
+def told(config: Config) -> Iterator[None]:
+    """Write the night's log file; when it fails, say so in the UI too."""
+    log = config.out / "logs" / "nightly.log"
+    with log_file(log):
+        try:
+            yield
+        except Exception as error:
+            show_failure(sentence(error), log)
+            raise
+
+
+def sentence(error: Exception) -> str:
+    """What went wrong, for a person."""
+    if isinstance(error, BulkheadError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
