@@ -428,23 +428,23 @@ def test_the_command_prints_the_tests_the_exceedances_and_the_counts(
 
 @pytest.mark.slow
 def test_a_real_year_of_nights(market_data, tmp_path):
-    """250 nights on real prices that hold 2024-08-05 and 2025-02-03: both exceed, with causes."""
-    write_sample(
-        tmp_path / "book",
-        positions=2_000,
-        seed=1,
-        as_of=dt.date(2025, 6, 29),
-        history=market_data / "ohlcv_daily.parquet",
-        tiers=market_data / "leverage_tiers_binance.parquet",
-        venue_rules=ROOT / "configs/venues",
-    )
+    """250 nights on real prices: longs of 3 to 30 times leverage on four assets.
+
+    On 2024-08-05 ETH fell 21.5 % within the day and closed 10 % down; on 2025-03-03 it closed
+    14.7 % down.
+    """
+    positions = [
+        {"position_id": f"{asset}-{leverage}", "symbol": f"{asset}/USDT:USDT", "leverage": leverage,
+         "contracts": 100_000 / price, "entry_price": price, "position_margin": 100_000 / leverage}
+        for asset, price in (("BTC", 100_000.0), ("ETH", 2_500.0), ("SOL", 150.0), ("XRP", 10.0))
+        for leverage in (3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 30.0)
+    ]  # fmt: skip
     config = make_config(
         tmp_path,
+        positions=positions,
         history=market_data / "ohlcv_daily.parquet",
         windows=1000,
         levels=(0.975, 0.99),
-        snapshot=tmp_path / "book",
-        venues=ROOT / "configs/venues",
         execution={"executor": "dask", "workers": 2},
     )
     run = backtest(config, dt.date(2024, 7, 1), dt.date(2025, 3, 7))
@@ -453,8 +453,7 @@ def test_a_real_year_of_nights(market_data, tmp_path):
     assert len(top) == 250
     assert all(row["priced_share"] == 1.0 and row["pnl_usd"] is not None for row in top)
     hits = {row["day"] for row in top if row["is_exceedance"]}
-    assert {dt.date(2024, 8, 5), dt.date(2025, 2, 3)} <= hits
-    assert len(hits) <= 9  # not red: a book of both sides, 1,000 windows
-    crash = next(row for row in top if row["day"] == dt.date(2025, 2, 3))
-    assert "ETH" in crash["cause"]
-    assert "low -2" in crash["cause"]  # ETH closed where it began, but had fallen 26 % in the day
+    assert {dt.date(2024, 8, 5), dt.date(2025, 3, 3)} <= hits
+    assert len(hits) < 10  # red would be a broken model or a broken backtest
+    crash = next(row for row in top if row["day"] == dt.date(2024, 8, 5))
+    assert crash["cause"].startswith("ETH -10.0% (low -21.5%")
