@@ -3,21 +3,22 @@
 A ladder holds the positions of one asset, direction, contract form and cube cell, sorted by the
 price at which they close. For a scenario's extreme, everything at or before it is hit: one row of
 the running sums gives the cell's P&L, counts, notional and deficit, however many positions it
-holds. `docs/design/0004-ladder.md` has the algebra, `reference` tests the brute force.
+holds. `docs/design/0004-ladder.md` has the algebra.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from risk.liquidation.kernel import sum_ladders
+from risk.liquidation.columns import Rungs
+from risk.liquidation.sums import sum_ladders
 from risk.liquidation.terms import Terms, close_out_terms, make_cells
 
 #: Rungs whose trigger and bankruptcy lie further apart than this share of all rungs' are closed
@@ -27,38 +28,11 @@ _WIDE = 0.99
 
 @dataclass(frozen=True)
 class Ladders:
-    """Sorted rungs, their running sums and the cells they add up to.
-
-    Columns on (ladder,) say what a ladder is, `start` (ladder + 1,) where its rungs are; columns
-    on (rung,) describe the positions; running sums have one row more per ladder than rungs.
-    """
+    """Sorted rungs, their running sums and the cells they add up to."""
 
     assets: tuple[str, ...]
     cells: pa.Table
-    start: np.ndarray
-    asset: np.ndarray
-    side: np.ndarray  # 0 longs (closed by falls), 1 shorts (closed by rises)
-    inverse: np.ndarray
-    cell: np.ndarray
-    width: np.ndarray  # largest distance from a plain rung's trigger to its bankruptcy
-    first: np.ndarray
-    margin: np.ndarray
-    alpha: np.ndarray
-    beta: np.ndarray
-    equity: np.ndarray
-    cost: np.ndarray
-    fee: np.ndarray
-    notional: np.ndarray
-    to_holder: np.ndarray
-    is_single: np.ndarray
-    single_start: np.ndarray
-    single: np.ndarray
-    fee_at: np.ndarray
-    bankrupt_at: np.ndarray
-    hit: np.ndarray
-    landing: np.ndarray
-    fee_sum: np.ndarray
-    bankrupt_sum: np.ndarray
+    rungs: Rungs
 
     @property
     def n_cells(self) -> int:
@@ -68,25 +42,22 @@ class Ladders:
     @property
     def nbytes(self) -> int:
         """Bytes of all columns."""
-        columns = (getattr(self, field.name) for field in fields(self))
-        return sum(column.nbytes for column in columns if isinstance(column, np.ndarray))
+        return sum(column.nbytes for column in self.rungs)
 
     def save(self, folder: Path) -> None:
         """Write one `.npy` per column, so that workers can map them."""
         folder.mkdir(parents=True, exist_ok=True)
-        for field in fields(self):
-            column = getattr(self, field.name)
-            if isinstance(column, np.ndarray):
-                np.save(folder / f"{field.name}.npy", column, allow_pickle=False)
+        for name, column in self.rungs._asdict().items():
+            np.save(folder / f"{name}.npy", column, allow_pickle=False)
         pq.write_table(self.cells, folder / "cells.parquet")
         (folder / "assets.json").write_text(json.dumps(self.assets))
 
 
 def load_ladders(folder: Path) -> Ladders:
     """Map saved ladders read-only; nothing is copied into memory until it is used."""
-    columns = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
+    columns = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in Rungs._fields}
     assets = tuple(json.loads((folder / "assets.json").read_text()))
-    return Ladders(assets=assets, cells=pq.read_table(folder / "cells.parquet"), **columns)
+    return Ladders(assets, pq.read_table(folder / "cells.parquet"), Rungs(**columns))
 
 
 def build_ladders(
@@ -119,41 +90,32 @@ def build_ladders(
     terms = close_out_terms(book, assets)
     cells, cell = make_cells(book, terms.row, labels, max_cells)
     side = (terms.direction < 0).astype("i1")
+    key = ((cell.astype("i8") * len(assets) + terms.asset) * 2 + side) * 2 + terms.is_inverse
+    keys, ladder = np.unique(key, return_inverse=True)
     # Ties keep book order, that is position id: the same bytes whatever order rows came in.
-    order = np.lexsort((terms.first, cell, terms.is_inverse, side, terms.asset))
-    terms, cell, side = terms.take(order), cell[order], side[order]
-    begins = np.zeros(len(terms), bool)
-    begins[:1] = True
-    for key in (terms.asset, side, terms.is_inverse, cell):
-        begins[1:] |= key[1:] != key[:-1]
-    head = np.flatnonzero(begins)
-    start = np.append(head, len(terms)).astype("i8")
-    ladder = np.repeat(np.arange(len(head)), np.diff(start))
+    order = _sort_within(ladder, terms.first)
+    terms, ladder = terms.take(order), ladder[order]
+    start = np.searchsorted(ladder, np.arange(len(keys) + 1)).astype("i8")
+    keys, inverse = np.divmod(keys, 2)
+    keys, side = np.divmod(keys, 2)
+    cell, asset = np.divmod(keys, max(len(assets), 1))
 
     fee_at, bankrupt_at, is_single = _breakpoints(terms)
-    width = np.zeros(len(head))
+    width = np.zeros(len(keys))
     plain = np.flatnonzero(~is_single)
     np.maximum.at(width, ladder[plain], bankrupt_at[plain] - terms.first[plain])
-    fee_order = np.lexsort((fee_at, ladder))
-    bankrupt_order = np.lexsort((bankrupt_at, ladder))
+    fee_order = _sort_within(ladder, fee_at)
+    bankrupt_order = _sort_within(ladder, bankrupt_at)
     single = np.flatnonzero(is_single & np.isfinite(terms.first))
-    rows = len(terms) + len(head)
-    hit, landing = np.zeros((rows, 8)), np.zeros((rows, 8))
-    fee_sum, bankrupt_sum = np.zeros((rows, 2)), np.zeros((rows, 2))
-    sum_ladders(
-        start, terms.is_inverse[head], terms.first, terms.margin, terms.alpha, terms.beta,
-        terms.equity, terms.exposure, terms.cost, terms.fee, terms.notional, terms.to_holder,
-        side[head], is_single, fee_order, fee_at, bankrupt_order,
-        hit, landing, fee_sum, bankrupt_sum,
-    )  # fmt: skip
-    return Ladders(
-        assets=tuple(assets),
-        cells=cells,
+    rows = len(terms) + len(keys)
+    cell_start = np.searchsorted(cell, np.arange(cells.num_rows + 1)).astype("i8")
+    rungs = Rungs(
+        walk_order=np.argsort(asset[cell_start[:-1]], kind="stable").astype("i8"),
+        cell_start=cell_start,
         start=start,
-        asset=terms.asset[head],
-        side=side[head],
-        inverse=terms.is_inverse[head],
-        cell=cell[head],
+        asset=asset.astype("i4"),
+        side=side.astype("i1"),
+        inverse=inverse.astype(bool),
         width=width,
         first=terms.first,
         margin=terms.margin,
@@ -169,11 +131,23 @@ def build_ladders(
         single=single.astype("i8"),
         fee_at=fee_at[fee_order],
         bankrupt_at=bankrupt_at[bankrupt_order],
-        hit=hit,
-        landing=landing,
-        fee_sum=fee_sum,
-        bankrupt_sum=bankrupt_sum,
+        hot=np.zeros((rows, 5)),
+        cold=np.zeros((rows, 2)),
+        landing=np.zeros((rows, 8)),
+        fee_sum=np.zeros((rows, 2)),
+        bankrupt_sum=np.zeros((rows, 2)),
     )
+    sum_ladders(rungs, terms.exposure, fee_order, bankrupt_order)
+    return Ladders(tuple(assets), cells, rungs)
+
+
+def _sort_within(ladder: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Stable order by (ladder, value); two sorts of one key are faster than one of two."""
+    order = np.argsort(value, kind="stable")
+    code = ladder[order]
+    if len(code) and code.max() < 2**16:
+        code = code.astype("u2")  # sorted by radix
+    return order[np.argsort(code, kind="stable")]
 
 
 def _breakpoints(terms: Terms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

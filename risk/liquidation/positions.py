@@ -13,9 +13,9 @@ import pyarrow as pa
 import xarray as xr
 
 from risk.drivers import slice_drivers
-from risk.liquidation.kernel import LIQUIDATED, close_positions, count_liquidations
+from risk.liquidation.closing import LIQUIDATED, close_positions, count_liquidations
 from risk.liquidation.terms import Terms, close_out_terms, label_codes
-from risk.liquidation.walk import group_gaps, sorted_extremes
+from risk.liquidation.walk import adverse_extremes, group_gaps
 
 
 def _outcomes(terms: Terms, drivers: xr.Dataset) -> Iterator[dict[str, np.ndarray]]:
@@ -120,7 +120,9 @@ def liquidation_probability(book: pa.Table, drivers: xr.Dataset) -> np.ndarray:
         closes first does not count.
     """
     terms = close_out_terms(book, list(drivers.asset.values))
-    extreme, order = sorted_extremes(drivers)
+    extreme = adverse_extremes(drivers)
+    order = np.argsort(extreme, axis=2, kind="stable")
+    extreme = np.take_along_axis(extreme, order, axis=2)
     weight = drivers.weight.values
     above = np.zeros((*extreme.shape[:2], extreme.shape[2] + 1))
     above[..., :-1] = np.cumsum(weight[order][..., ::-1], axis=2)[..., ::-1]

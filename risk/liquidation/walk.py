@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
 
 from risk.drivers import FALL
 from risk.errors import DataError
-from risk.liquidation.kernel import correct_gaps, walk_hits
+from risk.liquidation.columns import Gaps, Paths
+from risk.liquidation.kernel import fill_buckets, walk_cells
 from risk.liquidation.ladder import Ladders
 from risk.schema import CUBE
 
-
-@dataclass(frozen=True)
-class Gaps:
-    """Gaps grouped by (asset, side) in adverse coordinates, in scenario and path order."""
-
-    start: np.ndarray  # (2 * asset + side,), then the end
-    scenario: np.ndarray
-    before: np.ndarray
-    landing: np.ndarray
+#: Cube variables that need the second table of running sums.
+_REST = {"venue_gain", "market_cost"}
 
 
 def group_gaps(drivers: xr.Dataset) -> Gaps:
@@ -39,14 +33,35 @@ def group_gaps(drivers: xr.Dataset) -> Gaps:
     )
 
 
-def sorted_extremes(drivers: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Adverse extremes (asset, side, scenario) in rising order, and which scenario each is."""
-    extreme = np.stack([-drivers.low.values.T, drivers.high.values.T], axis=1)
-    order = np.argsort(extreme, axis=2, kind="stable")
-    return np.take_along_axis(extreme, order, axis=2), order
+def adverse_extremes(drivers: xr.Dataset) -> np.ndarray:
+    """Adverse extremes on (asset, side, scenario)."""
+    return np.stack([-drivers.low.values.T, drivers.high.values.T], axis=1)
 
 
-def walk(ladders: Ladders, drivers: xr.Dataset, *, small_window: int = 32) -> xr.Dataset:
+def sort_paths(drivers: xr.Dataset, n_rungs: float = 0) -> Paths:
+    """What the walk needs of a driver record, apart from its gaps.
+
+    `n_rungs` is how many rungs a ladder has: for long ladders finer buckets repay their making.
+    """
+    extreme = adverse_extremes(drivers)
+    # Scenarios that tie hit the same rungs, so the fast sort's order among them changes no bit.
+    order = np.argsort(extreme, axis=2)
+    extreme = np.take_along_axis(extreme, order, axis=2)
+    fineness = 8 if n_rungs > 1000 else 2
+    bucket = np.empty((*extreme.shape[:2], fineness * extreme.shape[2] + 2), "u4")
+    scale = np.empty(extreme.shape[:2])
+    fill_buckets(extreme, bucket, scale)
+    last = np.ascontiguousarray(drivers["last"].values.T)
+    return Paths(extreme, order.astype("u4"), last, bucket, scale)
+
+
+def walk(
+    ladders: Ladders,
+    drivers: xr.Dataset,
+    *,
+    small_window: int = 32,
+    variables: Sequence[str] = tuple(CUBE),
+) -> xr.Dataset:
     """Price every position of the ladders in every scenario.
 
     Parameters
@@ -56,12 +71,15 @@ def walk(ladders: Ladders, drivers: xr.Dataset, *, small_window: int = 32) -> xr
         Driver record on (scenario, asset) and (gap,), see `risk.drivers`.
     small_window : int
         Up to this many rungs in a gap are closed one by one, which is cheaper than four searches.
+    variables : sequence of str
+        Which variables of `risk.schema.CUBE` to return; without venue gain and market cost the
+        walk reads less.
 
     Returns
     -------
     Dataset (scenario, cell)
-        The variables of `risk.schema.CUBE`. The attributes ``windows_looked_up`` and
-        ``windows_one_by_one`` count how the gaps were priced.
+        The attributes ``windows_looked_up`` and ``windows_one_by_one`` count how the gaps were
+        priced.
 
     Raises
     ------
@@ -70,36 +88,22 @@ def walk(ladders: Ladders, drivers: xr.Dataset, *, small_window: int = 32) -> xr
     """
     if tuple(drivers.asset.values) != ladders.assets:
         raise DataError("the drivers' assets are not those the ladders were built for")
+    is_wide = not _REST.isdisjoint(variables)
     shape = (ladders.n_cells, drivers.sizes["scenario"])
-    out = {name: np.zeros(shape) for name in CUBE}
-    last = np.ascontiguousarray(drivers["last"].values.T)
-    extreme, order = sorted_extremes(drivers)
-    outputs = (
-        out["pnl"], out["venue_gain"], out["deficit"], out["market_cost"],
-        out["liquidations"], out["stops"], out["liquidated_notional"],
-    )  # fmt: skip
-    walk_hits(
-        ladders.start, ladders.asset, ladders.side, ladders.cell, ladders.first, ladders.hit,
-        extreme, order, last, *outputs,
-    )  # fmt: skip
-    gaps = group_gaps(drivers)
-    looked_up, one_by_one = correct_gaps(
-        ladders.start, ladders.asset, ladders.side, ladders.inverse, ladders.cell, ladders.width,
-        ladders.first, ladders.hit, ladders.landing, ladders.fee_at, ladders.fee_sum,
-        ladders.bankrupt_at, ladders.bankrupt_sum, ladders.single_start, ladders.single,
-        ladders.is_single, ladders.margin, ladders.alpha, ladders.beta, ladders.equity,
-        ladders.cost, ladders.fee, ladders.to_holder, ladders.notional,
-        gaps.start, gaps.scenario, gaps.before, gaps.landing, last, small_window,
-        *outputs,
-    )  # fmt: skip
-    # Taking a gap's rungs out of a running sum can leave a rounding crumb below zero.
-    for name in ("deficit", "venue_gain", "market_cost", "liquidated_notional"):
-        np.maximum(out[name], 0.0, out=out[name])
+    out = {
+        name: np.empty(shape if is_wide or name not in _REST else (1, shape[1]), variable.dtype)
+        for name, variable in CUBE.items()
+    }
+    looked_up, one_by_one = walk_cells(
+        ladders.rungs,
+        sort_paths(drivers, len(ladders.rungs.first) / max(len(ladders.rungs.asset), 1)),
+        group_gaps(drivers),
+        small_window,
+        is_wide,
+        tuple(out.values()),
+    )
     # A transposed view: scenarios of one cell stay together in memory and on disk.
     return xr.Dataset(
-        {
-            name: (("scenario", "cell"), out[name].astype(variable.dtype, copy=False).T)
-            for name, variable in CUBE.items()
-        },
+        {name: (("scenario", "cell"), out[name].T) for name in variables},
         attrs={"windows_looked_up": looked_up, "windows_one_by_one": one_by_one},
     )

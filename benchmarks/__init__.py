@@ -1,0 +1,1 @@
+"""Speed and memory against the budgets of the design, in the same run as a plain peer."""

@@ -1,0 +1,82 @@
+"""Books and scenarios of any size, made in one go: the shape matters here, not the story."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import xarray as xr
+
+from risk.drivers import fall_gaps, make_drivers
+from risk.schema import BOOK
+
+#: Triggers lie this far from the mark, spread evenly over the logarithm: leverage 2 to 100.
+_NEAREST, _FURTHEST = 0.005, 0.6
+
+
+def large_book(
+    n_positions: int, n_assets: int, n_books: int, *, inverse: float = 0.1, seed: int = 1
+) -> pa.Table:
+    """Longs and shorts over `n_assets` assets and `n_books` books, all priced."""
+    rng = np.random.default_rng(seed)
+    direction = rng.choice([-1, 1], n_positions).astype("i1")
+    is_inverse = rng.random(n_positions) < inverse
+    notional = rng.lognormal(8, 1.5, n_positions)
+    distance = np.exp(rng.uniform(np.log(_NEAREST), np.log(_FURTHEST), n_positions))
+    equity = notional * (distance + 0.005)
+    stop = np.where(rng.random(n_positions) < 0.05, 1 - direction * distance * 0.7, np.nan)
+    n_labels = {"asset": n_assets, "book": n_books, "account": max(n_positions // 5, 1)}
+    columns: dict[str, pa.Array] = {
+        "equity_usd": equity,
+        "notional_usd": notional,
+        "exposure_usd": direction * notional + np.where(is_inverse, equity, 0.0),
+        "trigger": 1 - direction * distance,
+        "stop_trigger": stop,
+        "closing_fee_rate": np.full(n_positions, 0.0005),
+        "liquidation_fee_rate": np.full(n_positions, 0.0125),
+        "direction": direction,
+        "is_inverse": is_inverse,
+        "leftover_to_holder": rng.random(n_positions) < 0.5,
+        "is_stale": np.zeros(n_positions, bool),
+        "status": pa.array(["ok"]).take(pa.array(np.zeros(n_positions, "i4"))),
+        "position_id": pa.array(np.arange(n_positions) + 10**9).cast("string"),
+    }
+    for name in ("account", "venue", "settle", "asset", "kind", "side", "book", "symbol"):
+        count = n_labels.get(name, 1)
+        codes = pa.array(rng.integers(count, size=n_positions).astype("i4"))
+        names = pa.array([f"{name}{i:07d}" for i in range(count)])
+        columns[name] = pa.DictionaryArray.from_arrays(codes, names)
+    return pa.table(
+        {
+            field.name: pa.array(columns[field.name], from_pandas=True)
+            if field.name in columns
+            else pa.nulls(n_positions, field.type)
+            for field in BOOK
+        }
+    ).cast(BOOK)
+
+
+def quiet_day(n_scenarios: int, n_assets: int, volatility: float = 0.04, seed: int = 2):
+    """Lows, highs and lasts of a day's random walk, without gaps."""
+    rng = np.random.default_rng(seed)
+    shape = (n_scenarios, n_assets)
+    low = np.exp(-np.abs(rng.normal(0, volatility, shape)))
+    high = np.exp(np.abs(rng.normal(0, volatility, shape)))
+    last = low + (high - low) * rng.random(shape)
+    return _record(low, high, last, None)
+
+
+def jumpy_day(n_scenarios: int, n_assets: int, share: float = 0.05, seed: int = 2) -> xr.Dataset:
+    """The same, where a share of the lows is reached by one jump from half way."""
+    calm = quiet_day(n_scenarios, n_assets, seed=seed)
+    low = calm.low.values
+    jumps = np.random.default_rng(seed + 1).random(low.shape) < share
+    before = np.where(jumps, 0.5 * (1 + low), low)
+    return _record(low, calm.high.values, calm["last"].values, fall_gaps(low, before))
+
+
+def _record(low, high, last, gaps):
+    n, n_assets = low.shape
+    return make_drivers(
+        low, high, last, assets=[f"asset{i:07d}" for i in range(n_assets)],
+        label=[str(i) for i in range(n)], source=["drawn"] * n, gaps=gaps,
+    )  # fmt: skip
