@@ -33,6 +33,8 @@ from risk.reports import (
     ReportInputs,
     RunIdentity,
     load_limits,
+    render_capital,
+    render_officer,
 )
 from risk.reports.choose import SET_WORDS, headline, words
 from risk.reports.headlines import limit_states
@@ -169,6 +171,14 @@ def report_inputs(
             ),
         )
     return ReportInputs(contributors=contributors, adequacy=lines, **base)
+
+
+def write_reports(folder: Path, facts: pa.Table, inputs: ReportInputs) -> None:
+    """Print the officer's report and the capital summary into a folder."""
+    (folder / "report.html").write_text(render_officer(facts, inputs), encoding="utf-8")
+    page, document = render_capital(facts, inputs)
+    (folder / "capital.html").write_text(page, encoding="utf-8")
+    (folder / "capital.json").write_text(document, encoding="utf-8")
 
 
 def breaches(facts: pa.Table, inputs: ReportInputs) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ from risk.market.calibration import calibrate
 from risk.market.history import load_history, universe
 from risk.market.volatility import ewma_model, garch_model
 from risk.measures import measure_cube
-from risk.reports import collect_facts, render_capital, render_officer
+from risk.reports import collect_facts
 from risk.scenarios.historical import historical_drivers
 from risk.scenarios.stress import load_stresses, stress_drivers
 from risk.snapshot import load_snapshot, resolve_snapshot
@@ -364,10 +364,7 @@ def report(night: Night, progress: Progress | None = None) -> None:
     )
     facts = collect_facts(inputs)
     pq.write_table(facts, folder / "facts.parquet")
-    (folder / "report.html").write_text(render_officer(facts, inputs), encoding="utf-8")
-    page, document = render_capital(facts, inputs)
-    (folder / "capital.html").write_text(page, encoding="utf-8")
-    (folder / "capital.json").write_text(document, encoding="utf-8")
+    findings.write_reports(folder, facts, inputs)
     _write_json(folder / "breaches.json", list(findings.breaches(facts, inputs)))
 
 
