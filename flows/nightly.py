@@ -21,7 +21,7 @@ from prefect.states import Completed
 from prefect.tasks import Task
 
 from flows.card import show_card, show_failure
-from flows.notices import log_file
+from flows.notices import CONSOLE, log_file
 from flows.watch import Watch, watched
 from risk import pipeline
 from risk.config import Config, load_config
@@ -48,6 +48,7 @@ def _stage(name: str, title: str, *, minutes: int) -> Task[[Night, Watch], None]
 
     wrap = task(
         name=title,
+        task_run_name=title,
         description=pipeline.STAGES[name].__doc__,
         retries=2,
         retry_delay_seconds=[10, 60],
@@ -61,7 +62,7 @@ def _stage(name: str, title: str, *, minutes: int) -> Task[[Night, Watch], None]
 
 def _step(work: Callable[P, R], title: str) -> Task[P, R]:
     """A step that is done at once and once only."""
-    return task(name=title, cache_policy=NO_CACHE, persist_result=False)(work)
+    return task(name=title, task_run_name=title, cache_policy=NO_CACHE, persist_result=False)(work)
 
 
 open_night = _step(pipeline.open_night, "Open the night")
@@ -117,9 +118,8 @@ def nightly(
         settings = settings.model_copy(update={"as_of": last_closed_day()})
     with told(settings):
         night = open_night(settings)
-        name_flow_run(f"night of {night.as_of}")
+        begin(night)
         if night.is_finished:
-            get_run_logger().info("the night of %s is finished already", night.as_of)
             return closing_state(pipeline.finished(night))
         with closing(night), watched(list(pipeline.STAGES)) as watch:
             load_book(night, watch)
@@ -138,15 +138,18 @@ def last_closed_day() -> dt.date:
     return due.astimezone(dt.UTC).date() - dt.timedelta(days=1)
 
 
-def name_flow_run(name: str) -> None:
-    """Give the flow run the name of its night, which is known once the snapshot is found."""
+def begin(night: Night) -> None:
+    """Name the flow run after its night, which is known once the snapshot is found."""
     with get_client(sync_client=True) as client:
-        client.update_flow_run(runtime.flow_run.id, name=name)
+        client.update_flow_run(runtime.flow_run.id, name=f"night of {night.as_of}")
+    state = "is finished already" if night.is_finished else "begins"
+    get_run_logger().info("night of %s, run %s: %s", night.as_of, night.run_id, state)
 
 
 def closing_state(run: Run) -> State[str]:
     """Show the card, and name the state after the limits: a breach finishes, but is seen."""
     show_card(run)
+    get_run_logger().info("%s: %s", verdict(run), run.path)
     name = "Breached" if run.breaches else "Completed"
     return Completed(name=name, message=f"{verdict(run)}: {run.path}", data=str(run.path))
 
@@ -168,6 +171,9 @@ def told(config: Config) -> Iterator[None]:
         try:
             yield
         except Exception as error:
+            get_run_logger().error("the night failed: %s", sentence(error), exc_info=error)
+            if runtime.deployment.id:  # nobody else tells the terminal that serves the schedule
+                CONSOLE.print(f"the night failed: {sentence(error)}", markup=False, soft_wrap=True)
             show_failure(sentence(error), log)
             raise
 

@@ -23,7 +23,7 @@ _RUNS = ("prefect.flow_runs", "prefect.task_runs")
 def console_handler() -> logging.Handler:
     """Handler that prints above the progress bar."""
     return RichHandler(
-        logging.WARNING, CONSOLE, show_time=False, show_level=True, show_path=False, markup=False
+        console=CONSOLE, show_time=False, show_level=True, show_path=False, markup=False
     )
 
 

@@ -138,6 +138,17 @@ def _server_environment(port: int) -> Mapping[str, str]:
     }
 
 
+def port_is_free(port: int) -> bool:
+    """Whether a server can be started there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))

@@ -7,6 +7,7 @@ coverage is below its floor.
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import sys
 import time
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
 
     try:
         # A typing error in the config need not wait for a server.
-        load_config(asked["config"])
+        load_config(asked["config"], **{key: asked[key] for key in ("snapshot", "as_of", "out")})
         return _night(server, asked)
     except KeyboardInterrupt:
         return _fail("stopped; start it again and it goes on where it was", 130)
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _night(server: Server | None, asked: dict[str, Any]) -> int:
     begun = time.perf_counter()
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
     from flows.nightly import nightly
     from flows.notices import CONSOLE
     from risk.store import open_run
@@ -55,7 +58,11 @@ def _night(server: Server | None, asked: dict[str, Any]) -> int:
             highlight=False,
             soft_wrap=True,
         )
-    run = open_run(nightly(**asked))
+    # Heartbeats tell a lasting server that a run was killed; our own goes with the run, and the
+    # thread that sends them takes a second to stop.
+    settings = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if server else {}
+    with temporary_settings(settings):
+        run = open_run(nightly(**asked))
     from rich.console import Console
 
     Console(width=None if sys.stdout.isatty() else 120).print(summary(run))
@@ -72,13 +79,20 @@ def _parser() -> argparse.ArgumentParser:
         "without Prefect: bulkhead run CONFIG.",
     )
     parser.add_argument("config", type=Path, help="YAML file, such as configs/demo.yaml")
-    parser.add_argument("--as-of", help="day of the snapshot instead of the config's")
+    parser.add_argument("--as-of", type=_date, help="day of the snapshot instead of the config's")
     parser.add_argument("--snapshot", type=Path, help="folder instead of the config's")
     parser.add_argument("--out", type=Path, help="folder of runs instead of the config's")
     parser.add_argument("--workers", type=int, help="worker processes instead of the config's")
     parser.add_argument("--executor", choices=["plain", "dask"], help="where the blocks run")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def _date(text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date such as 2025-06-29") from None
 
 
 def _fail(sentence: str, status: int) -> int:

@@ -53,6 +53,12 @@ _EXAMPLES = {
         "bulkhead backtest configs/demo.yaml --from 2024-06-29 --to 2025-06-27",
         "bulkhead backtest configs/nightly.yaml --from 2022-11-01 --to 2022-11-30 --marks marks",
     ],
+    "stress": [
+        "bulkhead stress configs/stresses/uniform-fall-50.yaml",
+        "bulkhead stress my-stress.yaml --snapshot real --history prices --as-of 2025-06-29",
+    ],
+    "report": ["bulkhead report", "bulkhead report runs/as_of=2025-06-29 --out printed"],
+    "serve": ["bulkhead serve configs/nightly.yaml"],
     "runs": ["bulkhead runs", "bulkhead runs --compare RUN RUN", "bulkhead runs --verify"],
 }
 
@@ -96,6 +102,28 @@ def _show_backtest(run: Any) -> int:
     for shown in text_tables(run):
         _print(terminal.table(shown.title, shown.columns, shown.rows, n_text=shown.n_text))
     print(run.path)
+    return 0
+
+
+def _show_stress(result: Any) -> int:
+    from risk import terminal
+
+    stress, snapshot = result.stress, result.snapshot
+    synthetic = ", SYNTHETIC" if snapshot.is_synthetic else ""
+    title = f"{stress.title}, on the book of {snapshot.as_of}, USD{synthetic}"
+    notes = [f"Source: {stress.source}"]
+    if result.ignored:
+        notes.append(f"Moves without a price that day, ignored: {', '.join(result.ignored)}")
+    _print(terminal.stress_summary(title, result.cells, result.coverage, notes))
+    return 0
+
+
+def _show_report(folder: Any) -> int:
+    print(folder / "report.html")
+    return 0
+
+
+def _show_serve(_: None) -> int:
     return 0
 
 
@@ -143,7 +171,10 @@ _SHOW: dict[Callable[..., Any], Callable[[Any], int]] = {
     commands.margin: _show_margin,
     commands.run: _show_run,
     commands.backtest: _show_backtest,
+    commands.stress: _show_stress,
+    commands.report: _show_report,
     commands.runs: _show_runs,
+    commands.serve: _show_serve,
 }
 
 
@@ -157,7 +188,7 @@ def _watched(command: Callable[..., Any]) -> Iterator[dict[str, Any]]:
 
         with show_progress(Console(stderr=True)) as progress:
             yield {"progress": progress, "clock": time.perf_counter}
-    elif command is commands.sample:
+    elif command in (commands.sample, commands.serve):
         yield {"progress": lambda line: print(line, file=sys.stderr)}
     else:
         yield {}

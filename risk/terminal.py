@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from risk.store import Run
 
 #: Called with (stage, done, total): once before a stage, then as its parts are done.
@@ -91,7 +93,11 @@ def key_figures(run: Run) -> list[tuple[str, str]]:
 
 def coverage_line(run: Run) -> str | None:
     """How much of the book is in the figures; None for a book without a position."""
-    counts = {row["status"]: row["n_positions"] for row in run.coverage.to_pylist()}
+    return _coverage_text(run.coverage)
+
+
+def _coverage_text(coverage: pa.Table) -> str | None:
+    counts = {row["status"]: row["n_positions"] for row in coverage.to_pylist()}
     if not counts.get("in"):
         return None
     share = counts["priced"] / counts["in"]
@@ -130,6 +136,33 @@ def summary(run: Run) -> Group:
     columns = ["scenario set", *_AMOUNTS, *_COUNTS]
     title = f"Night of {run.as_of}, USD" + (", SYNTHETIC" if run.is_synthetic else "")
     return Group(table(title, columns, rows), *map(Text, lines))
+
+
+def stress_summary(title: str, cells: pa.Table, coverage: pa.Table, notes: Sequence[str]) -> Group:
+    """What one stress does to one book, by asset and by venue, largest loss first."""
+    columns = ["loss", "deficit", "liquidations", "liquidated_notional"]
+    headings = ["holders' loss", "deficit", "liquidations", "notional"]
+
+    def figures(row: dict[str, float], suffix: str = "") -> list[str]:
+        loss, deficit, count, notional = (row[column + suffix] for column in columns)
+        return [money(loss), money(deficit), f"{count:,.0f}", money(notional)]
+
+    def part(level: str) -> Table:
+        sums = cells.group_by(level, use_threads=False).aggregate(
+            [(name, "sum") for name in columns]
+        )
+        rows = sums.sort_by([("loss_sum", "descending"), (level, "ascending")]).to_pylist()
+        return table("", [level, *headings], [[row[level], *figures(row, "_sum")] for row in rows])
+
+    total = {name: sum(cells[name].to_pylist()) for name in columns}
+    lines = ["A loss below zero is a gain.", *notes, _coverage_text(coverage)]
+    return Group(
+        Text(title, style="bold"),
+        table("", ["", *headings], [["whole book", *figures(total)]]),
+        part("asset"),
+        part("venue"),
+        *(Text(line) for line in lines if line),
+    )
 
 
 @contextmanager

@@ -1,140 +1,17 @@
-"""What the command line does, as functions: each is the command of the same name.
-
-They return what they made, print nothing and read no clock. Everything heavy is imported inside,
-so that `bulkhead --help` answers at once.
-"""
+"""Commands on nights: run one, schedule them, print one again, list and compare them."""
 
 from __future__ import annotations
 
 import datetime as dt
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from risk.errors import RunError
+
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from risk.snapshot import Snapshot
+    from risk.config import Config
     from risk.store import Comparison, Run
-
-VENUES = Path("configs/venues")
-
-
-def sample(
-    *,
-    out: Path,
-    positions: int = 20_000,
-    seed: int = 1,
-    as_of: dt.date | None = None,
-    history: Path | None = None,
-    tiers: Path | None = None,
-    progress: Callable[[str], None] | None = None,
-) -> Path:
-    """Write a realistic sample snapshot, marked SYNTHETIC in every output.
-
-    Several venues, more than twenty assets, linear and inverse perpetuals and dated futures, and a
-    price history with fat tails and common crashes. With a real history and real tiers the book is
-    built on the prices and brackets of that day instead.
-
-    Parameters
-    ----------
-    out : Path
-        Folder that gets the snapshot (as_of=...) and its price history (history/).
-    positions : int
-        Number of positions.
-    seed : int
-        The same seed gives the same bytes.
-    as_of : date, optional
-        Day of the snapshot; the last day of the history by default.
-    history : Path, optional
-        Parquet file of real daily bars.
-    tiers : Path, optional
-        Parquet file of published brackets.
-    progress : callable, optional
-        Called with one line before each step.
-
-    Returns
-    -------
-    Path
-        The ``as_of=...`` folder.
-    """
-    from risk.sample import write_sample
-
-    return write_sample(
-        out,
-        positions=positions,
-        seed=seed,
-        as_of=as_of,
-        history=history,
-        tiers=tiers,
-        progress=progress,
-    )
-
-
-def check(
-    snapshot: Path, *, as_of: dt.date | None = None, out: Path | None = None, venues: Path = VENUES
-) -> Snapshot:
-    """Validate a snapshot; say what was quarantined and why.
-
-    Parameters
-    ----------
-    snapshot : Path
-        Folder of a snapshot (as_of=...), or the folder above it.
-    as_of : date, optional
-        Which snapshot of the folder; the latest by default.
-    out : Path, optional
-        Folder that gets quarantine.parquet: file, row, position id and reason.
-    venues : Path
-        Folder of margin rules; rules inside the snapshot come first.
-
-    Returns
-    -------
-    Snapshot
-        The rows that keep every rule, and the quarantine.
-    """
-    from risk.snapshot import load_snapshot
-
-    checked = load_snapshot(snapshot, as_of=as_of, venue_folders=[venues])
-    if out is not None:
-        _write_table(checked.quarantine, out / "quarantine.parquet")
-    return checked
-
-
-def margin(
-    snapshot: Path, *, out: Path, as_of: dt.date | None = None, venues: Path = VENUES
-) -> pa.Table:
-    """Write the margin table: one row per position.
-
-    Equity, requirement, liquidation and bankruptcy price, distance, margin call. Quarantined rows
-    are not in it; they go to quarantine.parquet beside it.
-
-    Parameters
-    ----------
-    snapshot : Path
-        Folder of a snapshot (as_of=...), or the folder above it.
-    out : Path
-        Parquet file to write.
-    as_of : date, optional
-        Which snapshot of the folder; the latest by default.
-    venues : Path
-        Folder of margin rules; rules inside the snapshot come first.
-
-    Returns
-    -------
-    Table (position,)
-        Schema `risk.schema.MARGIN`.
-    """
-    from risk.margin.book import build_book, margin_table
-
-    checked = check(snapshot, as_of=as_of, venues=venues)
-    book = build_book(
-        checked.positions, checked.contracts, checked.tiers, checked.venues, as_of=checked.as_of
-    )
-    table = margin_table(book)
-    _write_table(checked.quarantine, out.with_name("quarantine.parquet"))
-    _write_table(table, out)
-    return table
 
 
 def run(
@@ -279,16 +156,96 @@ def runs(
     return finished
 
 
-def _write_table(table: pa.Table, path: Path) -> None:
-    """Write aside and rename, so that no half-written table is ever visible."""
-    import pyarrow.parquet as pq
+def report(run: Path = Path("runs"), *, out: Path = Path("reports")) -> Path:
+    """Render the reports of a finished run again.
 
-    from risk.errors import RunError
+    The run itself is never changed: its figures are printed once more, by today's templates, into
+    a folder of their own. Nothing is computed again.
 
-    aside = path.with_name(f".{path.name}.tmp")
+    Parameters
+    ----------
+    run : Path
+        A run folder, or a folder of runs: then the newest.
+    out : Path
+        Folder that gets as_of=.../run=.../ with report.html, capital.html and capital.json.
+
+    Returns
+    -------
+    Path
+        The folder with the reports.
+    """
+    from dataclasses import replace
+
+    from risk import findings, store
+
+    finished = store.open_run(run)
+    manifest = finished.manifest
+    config = _config_of(finished)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, aside, compression="zstd")
-        os.replace(aside, path)
+        inputs = findings.report_inputs(
+            finished.path,
+            config,
+            as_of=finished.as_of,
+            run_id=finished.id,
+            inputs=manifest["inputs"],
+        )
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{error.filename}: the reports need it and the run does not have it; "
+            "run the night again"
+        ) from None
+    # The figures are the work of the code that computed them, not of the code that prints them.
+    code = f"{manifest['versions']['bulkhead']}, sources {manifest['code_digest'][:16]}"
+    inputs = replace(inputs, run=replace(inputs.run, code_version=code))
+    folder = out / finished.path.parent.name / finished.path.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        findings.write_reports(folder, finished.facts, inputs)
     except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise RunError(f"{out}: cannot be written ({error.strerror}); choose another out") from None
+    return folder
+
+
+def serve(config: Path, *, progress: Callable[[str], None] | None = None) -> None:
+    """Schedule the night, by the config's cron and time zone; runs until it is stopped.
+
+    PREFECT_API_URL names the Prefect server to schedule it on. Without it one is started, with its
+    UI on port 4200 (or PREFECT_SERVER_API_PORT) and its database in PREFECT_HOME (here: .prefect).
+    Every night takes the snapshot of the UTC day before it is due, and fails when that is missing.
+
+    Parameters
+    ----------
+    config : Path
+        YAML file, such as configs/nightly.yaml.
+    progress : callable, optional
+        Called with one line when the schedule stands.
+    """
+    from flows.serve import serve as serve_nights
+
+    serve_nights(config, progress=progress)
+
+
+def _config_of(run: Run) -> Config:
+    """The config a run was made with; the settings its reports read must be what they were."""
+    from pydantic import ValidationError
+
+    from risk.config import Config
+    from risk.store import file_digest
+
+    try:
+        config = Config.model_validate(run.manifest["config"])
+    except ValidationError:
+        raise RunError(
+            f"{run.path}: its config is of another version; run the night again"
+        ) from None
+    for key, where in (("capital", config.capital), ("limits", config.limits)):
+        for name, digest in run.manifest["inputs"].items():
+            if where is None or not name.startswith(f"{key}/"):
+                continue
+            file = where if where.suffix else where / name.removeprefix(f"{key}/")
+            if not file.is_file() or file_digest(file) != digest:
+                raise RunError(
+                    f"{file}: is not what it was when {run.path.name} was made; put it back, start "
+                    "from the same directory, or run the night again"
+                )
+    return config
