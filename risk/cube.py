@@ -149,7 +149,7 @@ def open_tree(path: Path) -> xr.DataTree:
     # A file system lists names in any order; the order of a report must not follow it.
     return xr.DataTree.from_dict(
         {
-            name: plain_text(node.to_dataset())[sorted(node.data_vars)]
+            name: plain_text(node.to_dataset())[sorted(map(str, node.data_vars))]
             for name, node in sorted(tree.children.items())
         }
     )
