@@ -219,7 +219,11 @@ def small_world(tmp_path_factory):
             "seed": 3,
             "cells": ["venue", "asset", "side"],
             "scenarios": {
-                "historical": {"windows": 200, "gap": 0.3},
+                "historical": {
+                    "windows": 200,
+                    "gap": 0.3,
+                    "also": ["age_weighted", "volatility_scaled", "filtered"],
+                },
                 "monte_carlo": {"paths": 700, "steps": 12, "block": 256},
             },
             "measures": {"confidence": [0.9, 0.99]},
@@ -232,7 +236,7 @@ def small_world(tmp_path_factory):
 def test_the_forecast_of_the_books_own_night_is_the_nightly_runs(small_world):
     total = pipeline.run(small_world).measures["total"].dataset
     days = table(backtest(small_world, AS_OF, AS_OF), "days").to_pylist()
-    assert len(days) == 4
+    assert len({row["scenario_set"] for row in days}) == 5
     for row in days:
         at = {"scenario_set": row["scenario_set"], "confidence": row["confidence"]}
         for name in ("value_at_risk", "expected_shortfall"):
@@ -245,9 +249,12 @@ def test_the_bytes_do_not_depend_on_the_executor_and_a_killed_backtest_resumes(
     small_world, tmp_path, monkeypatch
 ):
     first, last = AS_OF - dt.timedelta(days=5), AS_OF
-    whole = backtest(small_world.model_copy(update={"out": tmp_path / "a"}), first, last)
+    plain = small_world.scenarios.historical.model_copy(update={"also": ()})
+    scenarios = small_world.scenarios.model_copy(update={"historical": plain})
+    world = small_world.model_copy(update={"scenarios": scenarios})
+    whole = backtest(world.model_copy(update={"out": tmp_path / "a"}), first, last)
 
-    killed = small_world.model_copy(update={"out": tmp_path / "b"})
+    killed = world.model_copy(update={"out": tmp_path / "b"})
     seen = []
 
     def half(task, check, workspace, blocks, **settings):

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import xarray as xr
 
-from risk.scenarios.historical import Ratios
+from risk.scenarios.moves import Ratios
 
 #: Assets and cells kept as the cause of a loss.
 N_CAUSES = 5

@@ -3,78 +3,172 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from risk.block import SET_CODES
-from risk.drivers import make_drivers, slice_drivers
+from risk.config import Config
+from risk.drivers import make_drivers
 from risk.market.calibration import calibrate
 from risk.market.history import universe
-from risk.scenarios.historical import Ratios, gap_rule, historical_drivers, window_ratios
+from risk.market.volatility import ewma_model, garch_model
+from risk.scenarios.historical import historical_drivers
 from risk.scenarios.monte_carlo import draw_block
+from risk.scenarios.moves import Ratios, gap_rule, window_ratios
 from risk.schema import GAPS
 
 
+def scenario_plan(config: Config, horizon_days: int) -> dict[str, Any]:
+    """What a night's scenarios need of the config, as JSON values; stresses are left out."""
+    replayed, drawn = config.scenarios.historical, config.scenarios.monte_carlo
+    return {
+        "sets": [name for name in config.scenarios.names if name != "stress"],
+        "horizon_days": horizon_days,
+        "seed": config.seed,
+        "historical": replayed
+        and replayed.model_dump(mode="json", exclude={"method", "also"})
+        | {"sets": dict(replayed.sets)},
+        "monte_carlo": drawn and drawn.model_dump(mode="json"),
+    }
+
+
+@dataclass(frozen=True)
+class Models:
+    """What is fitted to a history before a scenario can be made.
+
+    Attributes
+    ----------
+    universe : tuple of str
+        Sorted assets the models are of.
+    calibration : Dataset or None
+        None where nothing needs it.
+    volatility : mapping of str to Dataset
+        By historical method that rescales windows.
+    """
+
+    universe: tuple[str, ...]
+    calibration: xr.Dataset | None
+    volatility: Mapping[str, xr.Dataset]
+
+
+def fit_models(
+    past: xr.Dataset, plan: Mapping[str, Any], universe: Sequence[str], held: Sequence[str]
+) -> Models:
+    """Fit what the plan's scenario sets need.
+
+    Parameters
+    ----------
+    past : Dataset (day, asset)
+        Price history up to and including the night.
+    plan : mapping
+        From `scenario_plan`.
+    universe : sequence of str
+    held : sequence of str
+        Assets of the book; only their holes ask for betas.
+    """
+    replayed, volatility = plan["historical"], {}
+    fits: dict[str, Callable[..., xr.Dataset]] = {
+        "volatility_scaled": ewma_model,
+        "filtered": garch_model,
+    }
+    is_calibrated = bool(plan["monte_carlo"])
+    if replayed:
+        for method in set(replayed["sets"].values()) & set(fits):
+            decay = replayed["volatility_decay"]
+            volatility[method] = fits[method](past, universe, decay=decay)
+        mine = [name for name in universe if name in set(held)]
+        is_calibrated |= bool(volatility) or _has_holes(past, mine, replayed["windows"])
+    calibration = calibrate(past, universe) if is_calibrated else None
+    return Models(tuple(universe), calibration, volatility)
+
+
 def forecast_drivers(
-    past: xr.Dataset, plan: Mapping[str, Any], assets: Sequence[str]
+    past: xr.Dataset,
+    plan: Mapping[str, Any],
+    assets: Sequence[str],
+    *,
+    models: Models | None = None,
 ) -> Iterator[tuple[str, xr.Dataset]]:
-    """Scenarios of the day after the last one of `past`, exactly as the nightly run makes them.
+    """Scenarios of the days after the last one of `past`, exactly as the nightly run makes them.
 
     Parameters
     ----------
     past : Dataset (day, asset)
         Price history up to and including the night; nothing later is seen.
     plan : mapping
-        ``historical`` (windows, gap) and ``monte_carlo`` (paths, block, steps, model, jumps,
-        seed), each None when it is not wanted.
+        From `scenario_plan`.
     assets : sequence of str
         Sorted assets of the ladders. One without a price that night does not move; the universe of
         the Monte Carlo set is every asset with a price, held or not.
+    models : Models, optional
+        Instead of those fitted to `past`; their universe is then the night's.
 
     Yields
     ------
     scenario_set : str
     drivers : Dataset
-        Driver record; a large set comes in several, in order.
+        Driver record; a large set comes in several, in order, each with weights of its own.
     """
-    known = universe(past, last_day(past))
+    known = list(models.universe) if models else universe(past, last_day(past))
     mine = [name for name in known if name in set(assets)]
     if not mine:
         return
-    drawn, replayed = plan["monte_carlo"], plan["historical"]
-    calibration = None
-    if drawn or _has_holes(past, mine, replayed["windows"]):
-        calibration = calibrate(past, known)
-    if replayed:
-        # Without a hole in the windows no beta is ever used.
-        unused = xr.DataArray(np.ones(len(mine)), {"asset": mine}, attrs={"market": mine[0]})
-        record = historical_drivers(
-            past,
-            mine,
-            windows=replayed["windows"],
-            horizon_days=1,
-            gap=replayed["gap"],
-            betas=unused if calibration is None else calibration["beta"],
-        )
-        yield "historical", on_assets(record, assets)
+    models = models or fit_models(past, plan, known, mine)
+    if plan["historical"]:
+        for name, record in _historical(past, plan, mine, models):
+            yield name, on_assets(record, assets)
+    drawn, calibration = plan["monte_carlo"], models.calibration
     if drawn and calibration is not None:
         for block, start in enumerate(range(0, drawn["paths"], drawn["block"])):
             record = draw_block(
                 calibration,
-                seed=drawn["seed"],
+                seed=plan["seed"],
                 set_code=SET_CODES["monte_carlo"],
                 block=block,
-                n=drawn["block"],
+                n=min(drawn["block"], drawn["paths"] - start),
                 steps=drawn["steps"],
-                horizon_days=1,
+                horizon_days=plan["horizon_days"],
                 model=drawn["model"],
                 jumps=drawn["jumps"],
             )
-            wanted = min(drawn["block"], drawn["paths"] - start)
-            yield "monte_carlo", on_assets(slice_drivers(record, 0, wanted), assets)
+            yield "monte_carlo", on_assets(record, assets)
+
+
+def _historical(
+    past: xr.Dataset, plan: Mapping[str, Any], mine: list[str], models: Models
+) -> Iterator[tuple[str, xr.Dataset]]:
+    """One record per historical set, each by its own method."""
+    wanted, calibration = plan["historical"], models.calibration
+    # Without a hole in the windows no beta is ever used.
+    unused = xr.DataArray(np.ones(len(mine)), {"asset": mine}, attrs={"market": mine[0]})
+    for name, method in wanted["sets"].items():
+        record = historical_drivers(
+            past,
+            mine,
+            windows=wanted["windows"],
+            horizon_days=plan["horizon_days"],
+            gap=wanted["gap"],
+            betas=unused if calibration is None else calibration["beta"],
+            factor_betas=None if calibration is None else calibration["factor_beta"],
+            method=method,
+            age_decay=wanted["age_decay"],
+            volatility=models.volatility.get(method),
+            seed=plan["seed"],
+            set_code=SET_CODES["historical"],
+        )
+        yield name, record
+
+
+def _has_holes(past: xr.Dataset, assets: Sequence[str], windows: int) -> bool:
+    """Whether some window of a held asset has to be proxied."""
+    if not set(assets) <= {str(name) for name in past["asset"].values}:
+        return True
+    bars = past.sel(asset=list(assets)).isel(day=slice(-windows - 1, None))
+    return any(bool(bars[name].isnull().any()) for name in ("low", "high", "close"))
 
 
 def day_ratios(bars: xr.Dataset, night: dt.date, assets: Sequence[str]) -> Ratios:
@@ -134,8 +228,3 @@ def on_assets(record: xr.Dataset, assets: Sequence[str]) -> xr.Dataset:
 def last_day(history: xr.Dataset) -> dt.date:
     """Last day of a history."""
     return history["day"].values[-1].astype("M8[D]").item()
-
-
-def _has_holes(past: xr.Dataset, assets: Sequence[str], windows: int) -> bool:
-    bars = past.sel(asset=list(assets)).isel(day=slice(-windows - 1, None))
-    return any(bool(bars[name].isnull().any()) for name in ("low", "high", "close"))

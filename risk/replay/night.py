@@ -30,7 +30,7 @@ from risk.replay.causes import day_causes, in_words, what_is_missing
 from risk.replay.forecast import day_drivers, day_ratios, forecast_drivers
 from risk.replay.shared import Inputs, load_inputs
 from risk.replay.tables import BUCKETS, CAUSES, DAYS, LIQUIDATIONS
-from risk.scenarios.historical import Ratios
+from risk.scenarios.moves import Ratios
 from risk.store import file_digest
 
 #: Edges of the forecast probabilities a calibration table is cut at.
@@ -115,9 +115,9 @@ def replay_night(inputs: Inputs, night: dt.date) -> dict[str, pa.Table]:
         for level in inputs.plan["confidence"]:
             var = es = pit = None
             if forecast is not None:
-                var = value_at_risk(forecast.pnl, level)
-                es = expected_shortfall(forecast.pnl, level)
-                pit = _pit(forecast.pnl, pnl) if is_known else None
+                var = value_at_risk(forecast.pnl, level, weights=forecast.unequal)
+                es = expected_shortfall(forecast.pnl, level, weights=forecast.unequal)
+                pit = _pit(forecast.pnl, forecast.weight, pnl) if is_known else None
             days.append(
                 base
                 | {
@@ -145,11 +145,17 @@ def replay_night(inputs: Inputs, night: dt.date) -> dict[str, pa.Table]:
 class Forecast:
     """What one scenario set says of the day: columns on (scenario,), counts by bucket beside."""
 
+    weight: np.ndarray
     pnl: np.ndarray
     deficit: np.ndarray
     count: np.ndarray  # (scenario, bucket), of the positions that can be counted
     place: np.ndarray  # (row of the book,) bucket of each of them, -1 of the others
     expected: np.ndarray  # (bucket,) sum of their probabilities
+
+    @property
+    def unequal(self) -> np.ndarray | None:
+        """The weights, or None where they are equal: ranks are then exact."""
+        return None if np.ptp(self.weight) <= 1e-9 / len(self.weight) else self.weight
 
 
 def _forecasts(
@@ -174,9 +180,11 @@ def _forecasts(
             if int(bucket) >= 0:
                 columns = [cube.liquidations.values[:, cell] for cube in cubes]
                 count[:, int(bucket)] = np.concatenate(columns)
+        weights = [part["weight"].values * k for part, k in zip(parts, n, strict=True)]
         yield (
             name,
             Forecast(
+                weight=np.concatenate(weights) / sum(n),
                 pnl=np.concatenate([cube.pnl.sum("cell").values for cube in cubes]),
                 deficit=np.concatenate([cube.deficit.sum("cell").values for cube in cubes]),
                 count=count,
@@ -196,13 +204,13 @@ def _counts(
     total = forecast.count.sum(axis=1)
     row |= {
         "expected": float(forecast.expected.sum()),
-        "variance": float(total.var()),
-        "forecast_p99": float(value_at_risk(-total, 0.99)),
-        "expected_deficit_usd": float(forecast.deficit.mean()),
+        "variance": float(_variance(total[:, None], forecast.weight)[0]),
+        "forecast_p99": float(value_at_risk(-total, 0.99, weights=forecast.unequal)),
+        "expected_deficit_usd": float(forecast.weight @ forecast.deficit),
     }
     n = np.bincount(forecast.place[is_counted], minlength=N_BUCKETS)
     found = np.bincount(forecast.place[hit], minlength=N_BUCKETS)
-    variance = forecast.count.var(axis=0)
+    variance = _variance(forecast.count, forecast.weight)
     return row, [
         {
             "night": base["night"],
@@ -244,7 +252,12 @@ def _held(book: pa.Table, assets: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return np.bincount(at, minlength=n) > 0, np.bincount(at, notional, n)
 
 
-def _pit(forecast: np.ndarray, pnl: float) -> float:
+def _variance(count: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Variance of each column over the weighted scenarios."""
+    return weight @ (count - weight @ count) ** 2
+
+
+def _pit(forecast: np.ndarray, weight: np.ndarray, pnl: float) -> float:
     """Forecast probability of a P&L at most this one, by its rank among the scenarios.
 
     If the day is one more draw like the scenarios, its rank among the n + 1 is equally likely to
@@ -252,8 +265,10 @@ def _pit(forecast: np.ndarray, pnl: float) -> float:
 
     Examples
     --------
-    >>> _pit(np.array([-1.0, 0.0, 1.0]), -2.0), _pit(np.array([-1.0, 0.0, 1.0]), 0.5)
-    (0.125, 0.625)
+    >>> third = np.full(3, 1 / 3)
+    >>> [_pit(np.array([-1.0, 0.0, 1.0]), third, pnl) for pnl in (-2.0, 0.5)]
+    [0.125, 0.625]
     """
-    below, equal = (forecast < pnl).sum(), (forecast == pnl).sum()
-    return float((below + 0.5 * equal + 0.5) / (len(forecast) + 1))
+    n = len(forecast)
+    below, equal = weight[forecast < pnl].sum(), weight[forecast == pnl].sum()
+    return float((n * (below + 0.5 * equal) + 0.5) / (n + 1))

@@ -20,6 +20,7 @@ from risk.errors import ConfigError, DataError
 from risk.liquidation import build_ladders
 from risk.margin.book import build_book
 from risk.market.history import load_history
+from risk.replay.forecast import scenario_plan
 from risk.replay.judge import (
     backtest_facts,
     calibrate_liquidations,
@@ -47,6 +48,9 @@ FOLDER = "backtest"
 #: Share of the next day's excursion that lands as one jump where the config names none: about
 #: what the worst five minutes of 2024-08-05 made of that day's fall (docs/methods/historical.md).
 DEFAULT_GAP = 0.3
+
+#: Forecasts are one day ahead whatever the config's horizon: days must not overlap.
+HORIZON_DAYS = 1
 
 #: Days of history a Monte Carlo calibration needs before the first night.
 MIN_CALIBRATION_DAYS = 61
@@ -135,21 +139,17 @@ def _plan(config: Config, first: dt.date, last: dt.date) -> dict[str, Any]:
     """What the nights need of the config, as JSON values."""
     if first > last:
         raise ConfigError(f"the backtest runs from {first} to {last}; give the earlier night first")
-    replayed, drawn = config.scenarios.historical, config.scenarios.monte_carlo
-    sets = [name for name in config.scenarios.names if name != "stress"]
-    if not sets:
+    plan = scenario_plan(config, HORIZON_DAYS)
+    if not plan["sets"]:
         raise ConfigError(
             "a backtest needs scenarios.historical or scenarios.monte_carlo; stresses have no "
             "probabilities"
         )
-    return {
+    return plan | {
         "first": str(first),
         "last": str(last),
-        "sets": sets,
         "confidence": list(config.measures.confidence),
-        "gap": replayed.gap if replayed else DEFAULT_GAP,
-        "historical": replayed and {"windows": replayed.windows, "gap": replayed.gap},
-        "monte_carlo": drawn and drawn.model_dump(mode="json") | {"seed": config.seed},
+        "gap": plan["historical"]["gap"] if plan["historical"] else DEFAULT_GAP,
     }
 
 
