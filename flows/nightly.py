@@ -33,6 +33,13 @@ from risk.terminal import verdict
 P = ParamSpec("P")
 R = TypeVar("R")
 
+#: No result is cached, and what Prefect keeps of an error is text, never a pickle.
+_NOTHING_KEPT: dict[str, Any] = {
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+    "result_serializer": "json",
+}
+
 
 def _may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
     """Whether trying again can help: a full disk or a dead worker may pass, a bad file will not."""
@@ -54,15 +61,14 @@ def _stage(name: str, title: str, *, minutes: int) -> Task[[Night, Watch], None]
         retry_delay_seconds=[10, 60],
         retry_condition_fn=_may_pass,
         timeout_seconds=60 * minutes,
-        cache_policy=NO_CACHE,
-        persist_result=False,
+        **_NOTHING_KEPT,
     )
     return wrap(stage)
 
 
 def _step(work: Callable[P, R], title: str) -> Task[P, R]:
     """A step that is done at once and once only."""
-    return task(name=title, task_run_name=title, cache_policy=NO_CACHE, persist_result=False)(work)
+    return task(name=title, task_run_name=title, **_NOTHING_KEPT)(work)
 
 
 open_night = _step(pipeline.open_night, "Open the night")
@@ -75,7 +81,12 @@ report = _stage("report", "Write the reports", minutes=30)
 publish = _step(pipeline.publish, "Publish the run")
 
 
-@flow(name="nightly", flow_run_name="night, {config}", persist_result=False)
+@flow(
+    name="nightly",
+    flow_run_name="night, {config}",
+    persist_result=False,
+    result_serializer="json",
+)
 def nightly(
     config: Path,
     as_of: dt.date | Literal["scheduled"] | None = None,

@@ -69,7 +69,7 @@ class Server:
         self._begun = time.perf_counter()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "flows.server", str(self.port)],
+                [sys.executable, "-m", "flows.server", str(self.port), str(os.getpid())],
                 env=_server_environment(self.port),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -171,8 +171,9 @@ def _leave_with(parent: int) -> None:
 
 
 def main() -> None:
-    """Be the server, on the port given as the only argument."""
-    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+    """Be the server: on the port given first, for the process given second."""
+    port, parent = map(int, sys.argv[1:])
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     import uvicorn
 
     with suppress(KeyboardInterrupt):
@@ -180,7 +181,7 @@ def main() -> None:
             "prefect.server.api.server:create_app",
             factory=True,
             host=HOST,
-            port=int(sys.argv[1]),
+            port=port,
             log_level="error",
             lifespan="on",
         )

@@ -10,6 +10,7 @@ import datetime as dt
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -165,6 +166,16 @@ class Execution(_Section):
         return self
 
 
+#: Fields of a cron line: name, least and greatest value.
+_CRON = (
+    ("minute", 0, 59),
+    ("hour", 0, 23),
+    ("day of the month", 1, 31),
+    ("month", 1, 12),
+    ("weekday", 0, 7),
+)
+
+
 class Schedule(_Section):
     """When `bulkhead serve` starts the nightly flow."""
 
@@ -173,9 +184,16 @@ class Schedule(_Section):
 
     @field_validator("cron")
     @classmethod
-    def _five_fields(cls, cron: str) -> str:
-        if len(cron.split()) != 5:
+    def _is_cron(cls, cron: str) -> str:
+        fields = cron.split()
+        if len(fields) != len(_CRON):
             raise ValueError('write five fields, such as "30 0 * * *"')
+        for field, (name, least, most) in zip(fields, _CRON, strict=True):
+            for part in field.split(","):
+                found = re.fullmatch(r"(?:\*|(\d+)(?:-(\d+))?)(?:/[1-9]\d*)?", part)
+                bounds = [int(bound) for bound in found.groups() if bound] if found else [-1]
+                if bounds != sorted(bounds) or any(not least <= one <= most for one in bounds):
+                    raise ValueError(f"{part!r} is no {name}; write {least} to {most}, or *")
         return cron
 
     @field_validator("timezone")
