@@ -47,17 +47,7 @@ def block_drivers(workspace: str, block: Block) -> xr.Dataset:
         return slice_drivers(record, block.start, block.stop)
     drawn = _plan(workspace)["monte_carlo"]
     # Always draw the whole block: a path must not depend on how many paths the run asks for.
-    whole = draw_block(
-        _calibration(workspace),
-        seed=drawn["seed"],
-        set_code=SET_CODES["monte_carlo"],
-        block=block.number,
-        n=drawn["block"],
-        steps=drawn["steps"],
-        horizon_days=drawn["horizon_days"],
-        model=drawn["model"],
-        jumps=drawn["jumps"],
-    )
+    whole = draw_block(_calibration(workspace), block=block.number, n=drawn["block_size"], **drawn)
     return slice_drivers(whole, 0, block.stop - block.start)
 
 

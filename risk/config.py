@@ -68,11 +68,24 @@ class MonteCarlo(_Section):
 
     paths: Count
     steps: Count
-    model: Literal["student_t"] = "student_t"
+    #: Law of a day's move: docs/methods/monte_carlo.md.
+    model: Literal["student_t", "t_copula"] = "student_t"
+    #: Which volatilities stand for tomorrow.
+    volatility: Literal["ewma", "garch"] = "ewma"
     #: Scenarios per block: the unit of randomness, so another value draws other paths.
     block: Count = 4096
     #: Common and idiosyncratic jumps on top of the diffusion.
     jumps: Flag = True
+    #: Where the normals come from.
+    sampling: Literal["plain", "antithetic", "sobol"] = "plain"
+    #: How many times as often common jumps come in half of the paths; weights put it right.
+    jump_tilt: Annotated[float, Field(ge=1, le=1000, strict=True)] = 1.0
+
+    @model_validator(mode="after")
+    def _tilt_needs_jumps(self) -> MonteCarlo:
+        if self.jump_tilt > 1 and not self.jumps:
+            raise ValueError("jump_tilt needs jumps: true")
+        return self
 
 
 class Stress(_Section):

@@ -54,6 +54,10 @@ METHOD_WORDS = {
     "filtered": "standardised by GARCH and retold in today's volatility",
 }
 
+#: Laws of a simulated day, and where its normals come from.
+MODEL_WORDS = {"student_t": "Student-t", "t_copula": "t-copula"}
+SAMPLING_WORDS = {"antithetic": "mirrored pairs", "sobol": "scrambled Sobol points"}
+
 #: Accounts listed in the report, by worst stress.
 _N_ACCOUNTS = 25
 
@@ -472,9 +476,17 @@ def _identity(
     if config.scenarios.monte_carlo:
         drawn = config.scenarios.monte_carlo
         jumps = "common and own jumps" if drawn.jumps else "no jumps"
-        sets["monte_carlo"] = (
-            f"Student-t paths with EWMA volatilities, bridge extremes and {jumps}, seed "
-            f"{config.seed}, calibrated from {market['first_day']}"
+        more = [SAMPLING_WORDS[drawn.sampling]] if drawn.sampling in SAMPLING_WORDS else []
+        if drawn.jump_tilt > 1:
+            more.append(f"common jumps {drawn.jump_tilt:g} times as often in half of the paths")
+        sets["monte_carlo"] = ", ".join(
+            [
+                f"{MODEL_WORDS[drawn.model]} paths with {drawn.volatility.upper()} volatilities",
+                f"bridge extremes and {jumps}",
+                *more,
+                f"seed {config.seed}",
+                f"calibrated from {market['first_day']}",
+            ]
         )
     if config.scenarios.historical:
         windows = "overlapping windows of daily lows, highs and closes"

@@ -44,6 +44,7 @@ from risk.market.volatility import ewma_model, garch_model
 from risk.measures import measure_cube
 from risk.reports import collect_facts
 from risk.scenarios.historical import historical_drivers
+from risk.scenarios.monte_carlo import path_weights
 from risk.scenarios.stress import load_stresses, stress_drivers
 from risk.snapshot import load_snapshot, resolve_snapshot
 from risk.store import Run, Workspace, file_digest, finished_run, open_run, open_workspace, run_id
@@ -225,7 +226,13 @@ def prepare_scenarios(night: Night, progress: Progress | None = None) -> None:
     config, folder = night.config, night.folder
     history = load_history(config.history, night.as_of)
     assets = universe(history, night.as_of)
-    calibration = calibrate(history, assets)
+    drawn = config.scenarios.monte_carlo
+    calibration = calibrate(
+        history,
+        assets,
+        volatility=drawn.volatility if drawn else "ewma",
+        copula=drawn is not None and drawn.model == "t_copula",
+    )
     plain_text(calibration).to_zarr(folder / "calibration.zarr", mode="w", consolidated=False)
     betas = calibration["beta"]
     records = historical_records(config, history, assets, calibration)
@@ -270,6 +277,24 @@ def historical_records(
     }
 
 
+def path_settings(config: Config) -> dict[str, Any] | None:
+    """How the Monte Carlo paths are drawn, as `risk.scenarios.monte_carlo.draw_block` takes it."""
+    drawn = config.scenarios.monte_carlo
+    if drawn is None:
+        return None
+    return {
+        "seed": config.seed,
+        "set_code": SET_CODES["monte_carlo"],
+        "steps": drawn.steps,
+        "horizon_days": config.horizon_days,
+        "model": drawn.model,
+        "jumps": drawn.jumps,
+        "sampling": drawn.sampling,
+        "tilt": drawn.jump_tilt,
+        "block_size": drawn.block,
+    }
+
+
 def build_book_ladders(night: Night, progress: Progress | None = None) -> None:
     """Sort the book into ladders, plan the blocks, and lay out the empty cube."""
     config, folder = night.config, night.folder
@@ -277,22 +302,7 @@ def build_book_ladders(night: Night, progress: Progress | None = None) -> None:
     book = pq.read_table(folder / "book.parquet")
     ladders = build_ladders(book, assets, config.cells, config.max_cells)
     ladders.save(folder / "ladders")
-    drawn = config.scenarios.monte_carlo
-    _write_json(
-        folder / "plan.json",
-        {
-            "monte_carlo": None
-            if drawn is None
-            else {
-                "seed": config.seed,
-                "block": drawn.block,
-                "steps": drawn.steps,
-                "horizon_days": config.horizon_days,
-                "model": drawn.model,
-                "jumps": drawn.jumps,
-            }
-        },
-    )
+    _write_json(folder / "plan.json", {"monte_carlo": path_settings(config)})
     # A resumed run keeps its cube: wiping it would throw the finished blocks away.
     if not (folder / "stores.json").exists():
         labels = {name: _scenario_labels(night, name) for name in config.scenarios.names}
@@ -421,7 +431,12 @@ def _scenario_labels(night: Night, name: str) -> xr.Dataset:
         labels = np.array([f"path {i}" for i in numbers], object)
         source = f"{drawn.model}, seed {night.config.seed}, block {{}} of {drawn.block}"
         sources = np.array([source.format(i // drawn.block) for i in numbers], object)
-        weight = np.full(drawn.paths, 1.0 / drawn.paths)
+        settings = path_settings(night.config)
+        assert settings is not None
+        calibration = xr.open_zarr(
+            night.folder / "calibration.zarr", consolidated=False, chunks=None
+        ).load()
+        weight = path_weights(calibration, drawn.paths, settings)
         return xr.Dataset(
             coords={
                 "label": ("scenario", labels),

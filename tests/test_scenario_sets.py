@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 import yaml
 
 from risk import pipeline
@@ -16,7 +17,8 @@ from risk.sample import write_sample
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ["age_weighted", "volatility_scaled", "filtered"]
-SETS = ["historical", *(f"historical_{name}" for name in METHODS)]
+PAST = ["historical", *(f"historical_{name}" for name in METHODS)]
+SETS = [*PAST, "monte_carlo"]
 
 
 def write_config(folder: Path, **historical) -> Path:
@@ -26,7 +28,18 @@ def write_config(folder: Path, **historical) -> Path:
         "venues": str(ROOT / "configs/venues"),
         "seed": 3,
         "cells": ["venue", "asset"],
-        "scenarios": {"historical": {"windows": 400, "gap": 0.3} | historical},
+        "scenarios": {
+            "historical": {"windows": 400, "gap": 0.3} | historical,
+            "monte_carlo": {
+                "paths": 700,
+                "steps": 12,
+                "block": 256,
+                "model": "t_copula",
+                "volatility": "garch",
+                "sampling": "sobol",
+                "jump_tilt": 30.0,
+            },
+        },
         "execution": {"executor": "plain"},
         "out": str(folder / "runs"),
     }
@@ -46,7 +59,7 @@ def test_every_method_is_a_set_of_its_own_in_cube_drivers_and_measures(night):
     assert sorted(night.cube.children) == sorted(SETS)
     assert sorted(night.drivers.children) == sorted(SETS)
     assert night.measures["total"]["scenario_set"].values.tolist() == SETS
-    labels = [night.cube[name]["label"].values for name in SETS]
+    labels = [night.cube[name]["label"].values for name in PAST]
     for other in labels[1:]:
         np.testing.assert_array_equal(other, labels[0])
 
@@ -67,10 +80,24 @@ def test_age_weights_reach_the_published_measures(night):
 
 
 def test_the_methods_share_their_windows_and_differ_in_their_moves(night):
-    low = {name: night.drivers[name]["low"].values for name in SETS}
+    low = {name: night.drivers[name]["low"].values for name in PAST}
     np.testing.assert_array_equal(low["historical"], low["historical_age_weighted"])
     assert (low["historical"] != low["historical_filtered"]).mean() > 0.5
     assert (low["historical_volatility_scaled"] != low["historical_filtered"]).mean() > 0.5
+
+
+def test_tilted_paths_carry_their_weights_over_all_blocks(night):
+    weights = night.cube["monte_carlo"]["weight"].values
+    assert weights.sum() == pytest.approx(1)
+    calibration = xr.open_zarr(night.path / "calibration.zarr", consolidated=False)
+    # Without a common jump in the history there is nothing to tilt.
+    assert (np.ptp(weights) > 0) == (float(calibration["common_intensity"]) > 0)
+    assert {"copula_df", "margin_df", "tail_exponent_falls"} <= set(calibration)
+    assert calibration.attrs["volatility_model"] == "garch"
+    pnl = night.cube["monte_carlo"]["pnl"].load().sum("cell").values
+    total = night.measures["total"].dataset.sel(scenario_set="monte_carlo", confidence=0.99)
+    at = total.isel(group=0)
+    assert float(at["value_at_risk"]) == value_at_risk(pnl, 0.99, weights=weights)
 
 
 def test_a_method_named_twice_is_a_config_error(tmp_path):

@@ -9,25 +9,32 @@ days is subtracted from the jump intensities, so nothing is counted twice. Metho
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import xarray as xr
-from scipy import optimize, stats
+from scipy import stats
 
 from risk.errors import ConfigError, DataError
 from risk.market.betas import factor_betas, market_betas
 from risk.market.dependence import shrunk_correlation
 from risk.market.jumps import calibrate_jumps, diffusion_exceedances
-from risk.market.volatility import log_returns, variance_path
-
-#: Degrees of freedom are sought between these; at the top the tail is Gaussian to the eye.
-DF_BOUNDS = (2.2, 60.0)
+from risk.market.residuals import ewma_residuals, garch_residuals
+from risk.market.tails import (
+    fit_copula_degrees_of_freedom,
+    fit_degrees_of_freedom,
+    margin_degrees_of_freedom,
+    tail_exponents,
+)
+from risk.market.volatility import log_returns
 
 
 def calibrate(
     history: xr.Dataset,
     assets: Sequence[str],
     *,
+    volatility: Literal["ewma", "garch"] = "ewma",
+    copula: bool = False,
     decay: float = 0.94,
     jump_threshold: float = 4.0,
     common_share: float = 0.25,
@@ -44,10 +51,14 @@ def calibrate(
     assets : sequence of str
         The universe. An asset absent from the history, or with fewer than `min_days` returns, takes
         the cross-section's medians and is flagged in `proxied`.
+    volatility : {"ewma", "garch"}
+        Which volatilities standardise the returns and stand for tomorrow.
+    copula : bool
+        Whether margins of their own and a t-copula are fitted.
     decay : float
         EWMA weight of the past, seeded with the sample variance.
     jump_threshold : float
-        In EWMA volatilities of the day before.
+        In volatilities of the day before.
     common_share : float
         A day is a common jump when at least this share of the assets (and two of them) jump.
     correlation_days, beta_days : int
@@ -56,14 +67,17 @@ def calibrate(
     Returns
     -------
     Dataset (asset)
-        All daily, of log returns. `volatility`; `correlation` (asset, asset_2); the scalar
+        All daily, of log returns. `volatility` of tomorrow, and `omega` and `persistence` of the
+        days after it (0 and 1: flat); `correlation` (asset, asset_2); the scalar
         `degrees_of_freedom`; `beta`, to the asset (or ``equal_weight``) in ``attrs["market"]`` of
         the dataset and of `beta` itself, and `factor_beta` (asset, factor) to bitcoin and ether
         together, for the proxy rule; common jumps: `common_intensity` per day, `common_mean`
         and `common_sd` of the market's jump, `common_loading` and `common_residual_sd` (asset); own
-        jumps: `own_intensity`, `own_mean`, `own_sd` (asset); `pit_statistic` (asset) and
-        `pit_statistic_pooled`, Kolmogorov-Smirnov distances of the diffusion's probability
-        transforms from uniform, and `pit_histogram` (bin); standard errors as ``*_se``; `n_days`,
+        jumps: `own_intensity`, `own_mean`, `own_sd` (asset); with `copula`, `margin_df` (asset) and
+        `copula_df`; `tail_exponent_falls` and `tail_exponent_rises` (Hill, asset); `pit_statistic`
+        (asset) and `pit_statistic_pooled`, Kolmogorov-Smirnov distances of the diffusion's
+        probability transforms from uniform, and `pit_histogram` (bin); standard errors as
+        ``*_se`` (`tail_exponent_relative_se` is a fraction of the exponents); `n_days`,
         `n_jumps` and `proxied` (asset).
 
     Raises
@@ -86,7 +100,13 @@ def calibrate(
     if (still := np.nanmax(np.abs(own), axis=0) == 0).any():
         frozen = ", ".join(np.array(names)[kept][still])
         raise DataError(f"the price of {frozen} never moves; leave it out or correct the history")
-    residuals, volatility = ewma_residuals(own, decay, clip=jump_threshold)
+    known = list(np.array(names)[kept])
+    if volatility == "garch":
+        residuals, forecast = garch_residuals(history, known, decay, jump_threshold)
+    else:
+        residuals, sigma = ewma_residuals(own, decay, clip=jump_threshold)
+        n = len(known)
+        forecast = {"volatility": sigma, "omega": np.zeros(n), "persistence": np.ones(n)}
     big = np.abs(residuals) > jump_threshold
     alive = np.isfinite(residuals)
     n_alive = alive.sum(axis=1)
@@ -98,30 +118,38 @@ def calibrate(
     correlation, shrinkage = shrunk_correlation(clipped[-correlation_days:], min_days)
     expected = diffusion_exceedances(correlation, df, jump_threshold, common_share)
     jumps = calibrate_jumps(own, big, is_common, expected)
-    recent, known = own[-beta_days:], list(np.array(names)[kept])
+    recent = own[-beta_days:]
     market, beta, beta_se = market_betas(recent, known)
     factors, loadings = factor_betas(recent, known)
 
     n_eff = (1 + decay) / (1 - decay)
     kurtosis = np.nanmean(clipped**4, axis=0) / np.nanmean(clipped**2, axis=0) ** 2
-    pit = stats.t.cdf(calm / np.sqrt((df - 2) / df), df)
+    scalars = {name: value for name, value in jumps.items() if not np.ndim(value)}
+    margins = np.full(len(known), df)
+    if copula:
+        margins, margins_se = margin_degrees_of_freedom(calm, df)
+        fitted = fit_copula_degrees_of_freedom(calm, margins, correlation)
+        scalars |= dict(zip(("copula_df", "copula_df_se"), fitted, strict=True))
+    pit = np.asarray(stats.t.cdf(calm / np.sqrt((margins - 2) / margins), margins))
+    falls, rises, exponent_se = tail_exponents(residuals)
     per_asset = {
-        "volatility": volatility,
-        "volatility_se": volatility * np.sqrt((kurtosis - 1) / (4 * n_eff)),
+        **forecast,
+        "volatility_se": forecast["volatility"] * np.sqrt((kurtosis - 1) / (4 * n_eff)),
+        "tail_exponent_falls": falls,
+        "tail_exponent_rises": rises,
+        "tail_exponent_relative_se": exponent_se,
         "beta": beta,
         "beta_se": beta_se,
         "pit_statistic": np.array([_uniform_distance(column) for column in pit.T]),
         **{name: value for name, value in jumps.items() if np.ndim(value)},
     }
+    if copula:
+        per_asset |= {"margin_df": margins, "margin_df_se": margins_se}
     data: dict[str, tuple] = {
         name: ("asset", _spread(value, kept), {"units": _unit(name)})
         for name, value in per_asset.items()
     }
-    data |= {
-        name: ((), value, {"units": _unit(name)})
-        for name, value in jumps.items()
-        if not np.ndim(value)
-    }
+    data |= {name: ((), value, {"units": _unit(name)}) for name, value in scalars.items()}
     data["beta"][2]["market"] = market
     counts, _ = np.histogram(pit[np.isfinite(pit)], bins=20, range=(0, 1))
     data |= {
@@ -151,8 +179,9 @@ def calibrate(
             "jump_threshold": jump_threshold,
             "common_share": common_share,
             "shrinkage": shrinkage,
+            "volatility_model": volatility,
             "method": (
-                f"EWMA {decay:g} without mean, seeded with the sample variance; correlation of "
+                f"{_VOLATILITY_WORDS[volatility].format(decay)}; correlation of "
                 f"standardised returns of {correlation_days} days, shrunk {shrinkage:.3f} towards "
                 "its mean, eigenvalues floored; Student-t by maximum likelihood on days without "
                 f"jumps; jumps beyond {jump_threshold:g} volatilities, less those the diffusion "
@@ -162,74 +191,11 @@ def calibrate(
     )
 
 
-def ewma_residuals(
-    returns: np.ndarray, decay: float, *, clip: float = np.inf
-) -> tuple[np.ndarray, np.ndarray]:
-    """Standardise returns by the EWMA volatility known the day before.
-
-    Parameters
-    ----------
-    returns : ndarray (day, asset)
-        Log returns; NaN leaves the volatility unchanged.
-    decay : float
-        Weight of the past; the start is the sample variance (divisor n - 1).
-    clip : float
-        A return enters the next volatility at no more than this many volatilities, so that a jump
-        raises it without becoming diffusion for months.
-
-    Returns
-    -------
-    residuals : ndarray (day, asset)
-    volatility : ndarray (asset,)
-        After the last day: what the next day is expected to do.
-
-    Examples
-    --------
-    >>> residuals, volatility = ewma_residuals(np.array([[0.01], [-0.03]]), 0.5)
-    >>> residuals.round(3).ravel().tolist(), volatility.round(4).tolist()
-    ([0.354, -1.414], [0.026])
-    """
-    n = returns.shape[1]
-    start = np.nanvar(returns, axis=0, ddof=1)
-    weights = np.zeros(n), np.full(n, 1 - decay), np.full(n, decay)
-    variance, following = variance_path(returns, *weights, start, clip=clip)
-    return returns / np.sqrt(variance), np.sqrt(following)
-
-
-def fit_degrees_of_freedom(residuals: np.ndarray) -> tuple[float, float]:
-    """Student-t degrees of freedom of unit-variance residuals by maximum likelihood.
-
-    Parameters
-    ----------
-    residuals : ndarray (day, asset)
-        NaN is skipped.
-
-    Returns
-    -------
-    degrees_of_freedom, standard_error : float
-        The error treats the assets of one day as one observation (they share their shock).
-    """
-    there = np.isfinite(residuals)
-    if there.sum() < 30:
-        raise DataError("fewer than 30 standardised returns; give a longer history")
-    day = np.nonzero(there)[0]
-    values = residuals[there]
-
-    def log_density(df: float) -> np.ndarray:
-        return stats.t.logpdf(values, df, scale=np.sqrt((df - 2) / df))
-
-    fit = optimize.minimize_scalar(
-        lambda df: -log_density(df).sum(),
-        bounds=DF_BOUNDS,
-        method="bounded",
-        options={"xatol": 1e-8},
-    )
-    df, step = float(fit.x), 1e-2
-    up, here, down = log_density(df + step), log_density(df), log_density(df - step)
-    score = np.bincount(day, (up - down) / (2 * step))
-    curvature = -(up.sum() - 2 * here.sum() + down.sum()) / step**2
-    error = np.sqrt((score**2).sum()) / curvature if curvature > 0 else np.nan
-    return df, float(error)
+_VOLATILITY_WORDS = {
+    "ewma": "EWMA {:g} without mean, seeded with the sample variance",
+    "garch": "GARCH(1,1) per asset with Student-t innovations, scaled to returns clipped as jumps "
+    "are (EWMA {:g} where there is no fit)",
+}
 
 
 def _check_settings(decay: float, threshold: float, share: float, min_days: int) -> None:
@@ -248,7 +214,10 @@ def _check_settings(decay: float, threshold: float, share: float, min_days: int)
 
 def _spread(values: np.ndarray, kept: np.ndarray, fill: float | None = None) -> np.ndarray:
     """Put values of the kept assets among all; the others take the median (or `fill`)."""
-    out = np.full(len(kept), np.nanmedian(values) if fill is None else fill, values.dtype)
+    if fill is None:
+        known = values[np.isfinite(values)]
+        fill = float(np.median(known)) if len(known) else np.nan
+    out = np.full(len(kept), fill, values.dtype)
     out[kept] = values
     return out
 

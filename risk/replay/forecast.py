@@ -82,7 +82,15 @@ def fit_models(
             volatility[method] = fits[method](past, universe, decay=decay)
         mine = [name for name in universe if name in set(held)]
         is_calibrated |= bool(volatility) or _has_holes(past, mine, replayed["windows"])
-    calibration = calibrate(past, universe) if is_calibrated else None
+    drawn = plan["monte_carlo"] or {}
+    calibration = None
+    if is_calibrated:
+        calibration = calibrate(
+            past,
+            universe,
+            volatility=drawn.get("volatility", "ewma"),
+            copula=drawn.get("model") == "t_copula",
+        )
     return Models(tuple(universe), calibration, volatility)
 
 
@@ -134,6 +142,9 @@ def forecast_drivers(
                 horizon_days=plan["horizon_days"],
                 model=drawn["model"],
                 jumps=drawn["jumps"],
+                sampling=drawn["sampling"],
+                tilt=drawn["jump_tilt"],
+                block_size=drawn["block"],
             )
             yield "monte_carlo", on_assets(record, assets)
 

@@ -1,4 +1,4 @@
-"""Monte Carlo scenarios: correlated Student-t days with jumps, in blocks that know no other.
+"""Monte Carlo scenarios: correlated heavy-tailed days with jumps, in blocks that know no other.
 
 A block is a pure function of the calibration, the seed, the scenario set and its number. The book
 never enters, so a position changes nobody's draws. Formulas, references and limits are in
@@ -7,37 +7,28 @@ never enters, so a position changes nobody's draws. Formulas, references and lim
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from risk.drivers import make_drivers
 from risk.errors import ConfigError
+from risk.scenarios.draws import TILE, Model, Paths, make_normals, reaches
+from risk.scenarios.importance import raw_weights
+from risk.scenarios.jumps import (
+    Common,
+    Jumps,
+    draw_common,
+    draw_own,
+    in_order,
+    jump_parameters,
+    no_jumps,
+)
+from risk.scenarios.mixing import CopulaMixing, Day, SharedMixing
 from risk.scenarios.paths import diffuse, jump
-
-#: Part of every random key; raised when the meaning of a draw changes.
-SCHEME = 1
-
-#: One random stream per purpose, so that switching jumps off leaves the diffusion as it was.
-STREAMS = ("normal", "reach_low", "reach_high", "mixing", "common_jumps", "own_jumps")
-
-#: Scenarios advanced together. A block draws whole tiles, so its first paths do not depend on `n`.
-TILE = 256
-
-#: Below this, independent draws of low and high, and of different assets', show in the tail.
-MIN_STEPS = 12
-
-
-class Draws(NamedTuple):
-    """Random numbers of one tile, apart from the normals and exponentials of its steps."""
-
-    chi_square: np.ndarray  # (day, scenario), per degree of freedom less two
-    jump_step: np.ndarray  # (jump,), ascending; the rest in the order they happen
-    jump_asset: np.ndarray
-    jump_scenario: np.ndarray
-    jump_size: np.ndarray
+from risk.scenarios.sampling import Sampling
 
 
 def draw_block(
@@ -49,60 +40,50 @@ def draw_block(
     n: int,
     steps: int,
     horizon_days: int,
-    model: Literal["student_t", "normal"] = "student_t",
+    model: Model = "student_t",
     jumps: bool = True,
+    sampling: Sampling = "plain",
+    tilt: float = 1.0,
+    block_size: int | None = None,
 ) -> xr.Dataset:
     """Drivers of one block of scenarios.
 
     Parameters
     ----------
     calibration : Dataset (asset)
-        From `risk.market.calibration.calibrate`; its assets are the universe.
-    seed, set_code, block : int
-        The random key.
+        From `risk.market.calibration.calibrate`; its assets are the universe. The model
+        ``t_copula`` needs its `margin_df` and `copula_df`.
     n : int
         Scenarios wanted; the first n of the block whatever n is.
-    steps : int
-        Steps over the whole horizon: at least 12, and a multiple of `horizon_days`.
-    horizon_days : int
-    model : {"student_t", "normal"}
-        Whether each day's variance is mixed.
-    jumps : bool
-        Whether prices jump.
+    block_size : int, optional
+        Scenarios of a whole block; `n` when absent.
+    seed, set_code, block, steps, horizon_days, model, jumps, sampling, tilt
+        See `Paths`.
 
     Returns
     -------
     Dataset
-        Driver record (`risk.drivers`) of n equally weighted scenarios.
+        Driver record (`risk.drivers`) of n scenarios, equally weighted unless tilted; the weights
+        of a tilted run of several blocks are those of `path_weights`.
 
     Raises
     ------
     ConfigError
-        If steps, horizon, n or model cannot be served.
+        If steps, horizon, n, model, sampling or tilt cannot be served.
     """
-    if steps < MIN_STEPS or horizon_days < 1 or steps % horizon_days:
-        raise ConfigError(
-            f"monte_carlo: {steps} steps over {horizon_days} days; take at least {MIN_STEPS} "
-            "steps, the same number for every day"
-        )
-    if model not in ("student_t", "normal"):
-        raise ConfigError(f"monte_carlo: unknown model {model!r}; use student_t or normal")
     if n < 1:
         raise ConfigError(f"monte_carlo: {n} paths; ask for at least one")
-    assets = [str(name) for name in calibration["asset"].values]
-    daily = calibration["volatility"].values
-    step_days = horizon_days / steps
-    covariance = calibration["correlation"].values * np.outer(daily, daily) * step_days
-    factor, variance = np.linalg.cholesky(covariance), np.diag(covariance).copy()
-    streams = _streams(seed, set_code, block)
-    tiles = list(
-        _tiles(calibration, streams, factor, variance, n, steps, horizon_days, model, jumps)
+    paths = Paths(
+        seed, set_code, block, steps, horizon_days, model, jumps, sampling, tilt, block_size or n
     )
+    assets = [str(name) for name in calibration["asset"].values]
+    tiles = list(_tiles(calibration, paths, n))
     low, high, last = (np.exp(np.hstack([t[k] for t in tiles]).T[:n]) for k in range(3))
     where, before, landing = (np.concatenate([t[k] for t in tiles]) for k in (3, 4, 5))
     before, landing = np.exp(before), np.exp(landing)
     # A jump smaller than the last digit of its ratio is no gap.
     keep = (where[:, 0] < n) & ((landing - before) * where[:, 2] > 0)
+    weight = None if tilt == 1 else _block_weights(calibration, paths, n)
     return make_drivers(
         low,
         high,
@@ -110,6 +91,7 @@ def draw_block(
         assets=assets,
         label=[f"block {block} path {i}" for i in range(n)],
         source=[f"monte_carlo {model} seed {seed}"] * n,
+        weight=None if weight is None else weight / weight.sum(),
         gaps={
             "gap_scenario": where[keep, 0],
             "gap_asset": where[keep, 1],
@@ -120,119 +102,140 @@ def draw_block(
     )
 
 
-def _streams(seed: int, set_code: int, block: int) -> dict[str, np.random.Generator]:
-    return {
-        name: np.random.Generator(
-            np.random.Philox(np.random.SeedSequence(seed, spawn_key=(SCHEME, set_code, block, k)))
-        )
-        for k, name in enumerate(STREAMS)
-    }
+def path_weights(calibration: xr.Dataset, n: int, settings: Mapping[str, Any]) -> np.ndarray:
+    """Weights of the n paths of a whole run, adding up to one.
+
+    Only the common jumps are drawn again, so it costs a fraction of the paths.
+
+    Parameters
+    ----------
+    calibration : Dataset (asset)
+    n : int
+        Paths of the run.
+    settings : mapping
+        What every block is drawn with: the fields of `risk.scenarios.draws.Paths` but the block.
+    """
+    size = settings["block_size"]
+    blocks = [Paths(block=number, **settings) for number in range(-(-n // size))]
+    if blocks[0].tilt == 1:
+        return np.full(n, 1.0 / n)
+    weight = np.concatenate(
+        [_block_weights(calibration, paths, min(size, n - paths.block * size)) for paths in blocks]
+    )
+    return weight / weight.sum()
 
 
-def _tiles(
-    calibration: xr.Dataset,
-    streams: dict[str, np.random.Generator],
-    factor: np.ndarray,
-    variance: np.ndarray,
-    n: int,
-    steps: int,
-    horizon_days: int,
-    model: str,
-    jumps: bool,
-) -> Iterator[tuple[np.ndarray, ...]]:
+def _block_weights(calibration: xr.Dataset, paths: Paths, n: int) -> np.ndarray:
+    """Likelihood ratios of the first n paths of a block, mean one."""
+    draw = _common_jumps(calibration, paths)
+    counts = [
+        np.bincount(np.concatenate([part.scenario for part in draw()]), minlength=TILE)
+        for _ in range(0, n, TILE)
+    ]
+    expected = float(calibration["common_intensity"]) * paths.horizon_days
+    return raw_weights(np.concatenate(counts)[:n], expected, paths.tilt)
+
+
+def _common_jumps(calibration: xr.Dataset, paths: Paths) -> Callable[[], list[Common]]:
+    """A function that draws the common jumps of the next tile."""
+    parameter = jump_parameters(calibration)
+    expected = float(parameter["common_intensity"]) * paths.horizon_days
+    common, extra = paths.stream("common_jumps"), paths.stream("extra_jumps")
+
+    def draw() -> list[Common]:
+        parts = [draw_common(common, parameter, TILE, paths.steps, expected)]
+        if paths.tilt > 1:
+            more = expected * (paths.tilt - 1)
+            parts.append(draw_common(extra, parameter, TILE, paths.steps, more, odd_only=True))
+        return parts
+
+    return draw
+
+
+def _jumps(calibration: xr.Dataset, paths: Paths) -> Callable[[], Jumps]:
+    """A function that draws all jumps of the next tile."""
+    if not paths.jumps:
+        return no_jumps
+    parameter = jump_parameters(calibration)
+    common, own = _common_jumps(calibration, paths), paths.stream("own_jumps")
+
+    def draw() -> Jumps:
+        together = common()
+        alone = draw_own(own, parameter, TILE, paths.steps, paths.horizon_days)
+        return in_order(together, alone, calibration.sizes["asset"])
+
+    return draw
+
+
+def _tiles(calibration: xr.Dataset, paths: Paths, n: int) -> Iterator[tuple[np.ndarray, ...]]:
     """Log low, high, last (asset, scenario) and the gaps of one tile after the other."""
-    n_assets = len(variance)
-    shape = (n_assets, TILE)
-    normal, reach_low, reach_high = np.empty(shape), np.empty(shape), np.empty(shape)
-    df = float(calibration["degrees_of_freedom"])
+    shape = (calibration.sizes["asset"], TILE)
+    per_day = paths.steps // paths.horizon_days
+    days = _days(calibration, paths.horizon_days, per_day)
+    normals = make_normals(paths, shape, days[0].factor)
+    reach = reaches(paths, shape)
+    mixing, mixing_stream = _mixing(calibration, paths.model), paths.stream("mixing")
+    draw_jumps = _jumps(calibration, paths)
     for first in range(0, n, TILE):
-        draws = _draw_tile(calibration, streams, steps, horizon_days, df, model, jumps)
-        # One draw per day: degrees of freedom are fitted to daily returns. Drawn per step they
-        # would average out to a Gaussian day.
-        mixing = 1 / draws.chi_square
+        jumps = draw_jumps()
+        # Before the steps: a Sobol point begins with them.
+        chi_square = normals.chi_square(mixing_stream, mixing.df, len(days))
+        steps = normals.steps(paths.steps)
         last, low, high = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-        edges = np.searchsorted(draws.jump_step, np.arange(steps + 1))
-        gap = np.empty((len(draws.jump_size), 3), "i8")
+        edges = np.searchsorted(jumps.step, np.arange(paths.steps + 1))
+        gap = np.empty((len(jumps.size), 3), "i8")
         before, landing = np.empty(len(gap)), np.empty(len(gap))
         n_gaps = 0
-        for step in range(steps):
-            streams["normal"].standard_normal(out=normal)
-            streams["reach_low"].standard_exponential(out=reach_low)
-            streams["reach_high"].standard_exponential(out=reach_high)
-            today = mixing[step * horizon_days // steps]
-            diffuse(normal, reach_low, reach_high, factor, variance, today, last, low, high)
-            now = slice(edges[step], edges[step + 1])
-            n_gaps = jump(
-                draws.jump_asset[now],
-                draws.jump_scenario[now],
-                draws.jump_size[now],
-                last,
-                low,
-                high,
-                gap,
-                before,
-                landing,
-                n_gaps,
-            )
+        for number, day in enumerate(days):
+            today, mixed = mixing.multipliers(chi_square[number], steps, day)
+            root = np.sqrt(mixed)
+            for step in range(number * per_day, (number + 1) * per_day):
+                diffuse(
+                    next(today),
+                    *next(reach),
+                    day.factor,
+                    day.variance,
+                    mixed,
+                    root,
+                    last,
+                    low,
+                    high,
+                )
+                now = slice(edges[step], edges[step + 1])
+                n_gaps = jump(
+                    jumps.asset[now],
+                    jumps.scenario[now],
+                    jumps.size[now],
+                    last,
+                    low,
+                    high,
+                    gap,
+                    before,
+                    landing,
+                    n_gaps,
+                )
         gap[:, 0] += first
         yield low, high, last, gap[:n_gaps], before[:n_gaps], landing[:n_gaps]
 
 
-def _draw_tile(
-    calibration: xr.Dataset,
-    streams: dict[str, np.random.Generator],
-    steps: int,
-    horizon_days: int,
-    df: float,
-    model: str,
-    jumps: bool,
-) -> Draws:
-    """Variance mixing and jumps of one tile; Poisson counts, thrown on scenarios and steps."""
-    days = (horizon_days, TILE)
-    # Divided by df - 2, not df: the mixed return keeps unit variance.
-    chi_square = streams["mixing"].chisquare(df, days) / (df - 2)
-    if model == "normal":
-        chi_square = np.ones(days)
-    none = np.empty(0, "i8")
-    if not jumps:
-        return Draws(chi_square, none, none, none, np.empty(0))
-    parameter = {name: calibration[name].values for name in JUMP_PARAMETERS}
-    n_assets = len(parameter["own_mean"])
-
-    rng = streams["common_jumps"]
-    count = rng.poisson(float(parameter["common_intensity"]) * horizon_days * TILE)
-    scenario, step = rng.integers(0, TILE, count), rng.integers(0, steps, count)
-    market = rng.normal(parameter["common_mean"], parameter["common_sd"], count)
-    residual = rng.standard_normal((count, n_assets)) * parameter["common_residual_sd"]
-    size = market[:, None] * parameter["common_loading"] + residual
-
-    rng = streams["own_jumps"]
-    counts = rng.poisson(parameter["own_intensity"] * horizon_days * TILE)
-    asset = np.repeat(np.arange(n_assets), counts)
-    own_scenario = rng.integers(0, TILE, len(asset))
-    own_step = rng.integers(0, steps, len(asset))
-    own_size = rng.normal(parameter["own_mean"][asset], parameter["own_sd"][asset])
-
-    # Stable: within a step the common jumps come first.
-    all_steps = np.concatenate([np.repeat(step, n_assets), own_step])
-    order = np.argsort(all_steps, kind="stable")
-    return Draws(
-        chi_square,
-        all_steps[order],
-        np.concatenate([np.tile(np.arange(n_assets), count), asset])[order],
-        np.concatenate([np.repeat(scenario, n_assets), own_scenario])[order],
-        np.concatenate([size.ravel(), own_size])[order],
-    )
+def _days(calibration: xr.Dataset, days: int, per_day: int) -> list[Day]:
+    """The covariance of a step on every day; it changes where the calibration reverts."""
+    variance = calibration["volatility"].values ** 2
+    found = []
+    for _ in range(days):
+        daily = np.sqrt(variance)
+        covariance = calibration["correlation"].values * np.outer(daily, daily) * (1 / per_day)
+        found.append(Day(np.linalg.cholesky(covariance), np.diag(covariance).copy(), per_day))
+        if "persistence" in calibration:
+            variance = calibration["omega"].values + calibration["persistence"].values * variance
+    return found
 
 
-#: What `calibrate` says about jumps.
-JUMP_PARAMETERS = (
-    "common_intensity",
-    "common_mean",
-    "common_sd",
-    "common_loading",
-    "common_residual_sd",
-    "own_intensity",
-    "own_mean",
-    "own_sd",
-)
+def _mixing(calibration: xr.Dataset, model: Model) -> SharedMixing | CopulaMixing:
+    if model != "t_copula":
+        return SharedMixing(float(calibration["degrees_of_freedom"]), model == "student_t")
+    if "copula_df" not in calibration:
+        raise ConfigError(
+            "monte_carlo: the calibration holds no copula; calibrate with copula=True"
+        )
+    return CopulaMixing(float(calibration["copula_df"]), calibration["margin_df"].values)

@@ -19,6 +19,7 @@ def diffuse(
     factor: np.ndarray,
     variance: np.ndarray,
     mixing: np.ndarray,
+    root: np.ndarray,
     last: np.ndarray,
     low: np.ndarray,
     high: np.ndarray,
@@ -36,13 +37,12 @@ def diffuse(
         Lower Cholesky factor of the covariance of one step.
     variance : ndarray (asset,)
         Its diagonal.
-    mixing : ndarray (scenario,)
-        Multiplier of the variance on this day.
+    mixing, root : ndarray (asset, scenario)
+        Multiplier of the variance on this day, and its square root.
     last, low, high : ndarray (asset, scenario)
         Changed in place.
     """
     n_assets, n = normal.shape
-    root = np.sqrt(mixing)
     move = np.empty(n)
     for i in range(n_assets):
         move[:] = 0.0
@@ -58,14 +58,14 @@ def diffuse(
             for s in range(n):
                 move[s] += w0 * z0[s]
             j += 1
-        v = variance[i]
+        v, mixed, widened = variance[i], mixing[i], root[i]
         x, down, up = last[i], low[i], high[i]
         e_low, e_high = reach_low[i], reach_high[i]
         for s in range(n):
-            spread = v * mixing[s]
+            spread = v * mixed[s]
             # The compensator uses the day's own variance: the price has mean one given the mixing,
             # where an average one would leave an infinite mean under Student-t.
-            step = root[s] * move[s] - 0.5 * spread
+            step = widened[s] * move[s] - 0.5 * spread
             middle = x[s] + 0.5 * step
             end = x[s] + step
             square = step * step
@@ -76,6 +76,20 @@ def diffuse(
             x[s] = end
             down[s] = bottom if bottom < down[s] else down[s]
             up[s] = top if top > up[s] else up[s]
+
+
+@njit(cache=True, nogil=True)
+def correlate(factor: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """Matrix product in a fixed order (asset, scenario); BLAS may change it with its threads."""
+    n_assets, n = normal.shape
+    out = np.zeros((n_assets, n))
+    for i in range(n_assets):
+        for j in range(factor.shape[1]):
+            w = factor[i, j]
+            if w != 0.0:
+                for s in range(n):
+                    out[i, s] += w * normal[j, s]
+    return out
 
 
 @njit(cache=True, nogil=True)

@@ -150,8 +150,8 @@ def proxy_summary(drivers: xr.Dataset, notional_usd: Mapping[str, float]) -> pa.
             ("notional_share", "f8"),
         ]
     )
-    ordered = sorted(rows, key=lambda row: (-row["notional_usd"], row["asset"]))
-    return pa.Table.from_pylist(ordered, schema=schema)
+    table = pa.Table.from_pylist(rows, schema=schema)
+    return table.sort_by([("notional_usd", "descending"), ("asset", "ascending")])
 
 
 def _systematic(
