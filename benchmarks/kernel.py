@@ -45,7 +45,7 @@ def fastest(call: Callable[[], object], repeats: int = 5) -> float:
 
 def price_in_chunks(book, drivers: xr.Dataset, n_scenarios: int, chunk: int = 64) -> float:
     """P&L, deficit, liquidations and notional by NumPy: a plain array engine, without ladders."""
-    terms = close_out_terms(book, list(drivers.asset.values))
+    terms, _ = close_out_terms(book, list(drivers.asset.values))
     x = np.abs(terms.first)
     value = terms.alpha + terms.beta * x
     left = np.where(terms.to_holder, np.maximum(value - terms.fee * x, 0.0), 0.0) - terms.equity
@@ -73,13 +73,15 @@ def kernel_rows() -> list[tuple[str, str, str]]:
         n_positions = n_rungs * 2 * N_KERNEL_ASSETS * N_BOOKS
         book = large_book(n_positions, N_KERNEL_ASSETS, N_BOOKS, inverse=0.0)
         ladders = build_ladders(book, names(N_KERNEL_ASSETS), LABELS)
-        cells = len(ladders.rungs.asset) * N_SCENARIOS
+        cells = ladders.n_ladders * N_SCENARIOS
         paths = sort_paths(calm, n_rungs)
         out = [np.zeros((ladders.n_cells, N_SCENARIOS), v.dtype) for v in CUBE.values()]
         for name, is_wide in (("four", False), ("seven", True)):
 
             def kernel(ladders=ladders, paths=paths, is_wide=is_wide, out=tuple(out)):
-                return walk_cells(ladders.rungs, paths, gaps, 32, is_wide, out)
+                return walk_cells(
+                    ladders.walk_order, ladders.plain, ladders.steps, paths, gaps, 32, is_wide, out
+                )
 
             seconds = fastest(kernel)
             budget = "<= 4" if name == "four" else ""
@@ -104,7 +106,7 @@ def kernel_rows() -> list[tuple[str, str, str]]:
 
 def walk_rows(ladders: Ladders) -> list[tuple[str, str, str]]:
     """The whole of `walk`, with sorting, gaps and fresh output pages."""
-    cells = len(ladders.rungs.asset) * N_SCENARIOS
+    cells = ladders.n_ladders * N_SCENARIOS
     rows = []
     for day, record in (
         ("no jump", quiet_day(N_SCENARIOS, N_ASSETS)),

@@ -148,6 +148,7 @@ BOOK = pa.schema(
             ("closing_fee_rate", F64, "1", "of the closed notional, a market cost", "null"),
             ("liquidation_fee_rate", F64, "1", "of the closed notional, to the venue", "null"),
             ("leftover_to_holder", BOOL, "", "collateral left after a liquidation", "null"),
+            ("liquidation_steps", _LABEL, "", "rule of partial liquidation; null: whole", "null"),
             ("is_stale", BOOL, "", "mark older than the staleness limit"),
         ),
     ]

@@ -2,43 +2,83 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 
 from risk.drivers import make_drivers
+from risk.margin.partial import StepRule
 from risk.schema import BOOK, GAPS
 from tests.brute import Position, record
 
+RATES = (0.004, 0.01, 0.025, 0.05, 0.1)
 
-def random_position(rng, *, mark=100.0):
-    """One position that is alive at the mark, with any of the features a rung can have."""
+
+def random_position(rng, *, mark=100.0, steps=0.0):
+    """One position that is alive at the mark, with any of the features a rung can have.
+
+    A share `steps` of them is liquidated in steps through the tiers.
+    """
     while True:
         inverse, direction = bool(rng.integers(2)), int(rng.choice([-1, 1]))
         entry = mark * rng.uniform(0.85, 1.2)
         size = float(rng.lognormal(3, 2)) * (mark if inverse else 1.0)
         leverage = rng.choice([0.8, 2, 5, 10, 20, 50, 100])
-        initial = (size / entry if inverse else size * entry) / leverage
+        value = size / entry if inverse else size * entry
+        is_cut = rng.random() < steps
         position = Position(
             inverse=inverse,
             direction=direction,
             size=size,
             entry=entry,
             mark=mark,
-            wallet=initial * rng.uniform(0.9, 1.5),
-            maintenance_rate=float(rng.choice([0.004, 0.01, 0.025, 0.1])),
+            wallet=value / leverage * rng.uniform(0.9, 1.5),
+            tiers=random_tiers(rng, value),
             fee_in_trigger=float(rng.choice([0.0, 0.0005])),
             closing_fee=float(rng.choice([0.0, 0.0005, 0.02])),
             liquidation_fee=float(rng.choice([0.0, 0.0075, 0.03])),
             to_holder=bool(rng.integers(2)),
+            entry_basis=bool(rng.integers(2)),
+            fee_at_bankruptcy=bool(rng.integers(2)),
+            tiers_per_step=int(rng.integers(1, 4)) if is_cut else None,
+            original=size,
         )
         if position.excess(mark) > 0:
             break
     trigger = position.trigger()
     if rng.random() < 0.3:
         edge = trigger if trigger is not None else mark * (0.5 if direction > 0 else 2.0)
-        stop = mark + (edge - mark) * rng.uniform(0.2, 0.95)
-        position = Position(**{**vars(position), "stop": float(stop)})
+        position = replace(position, stop=float(mark + (edge - mark) * rng.uniform(0.2, 0.95)))
     return position
+
+
+def random_tiers(rng, value):
+    """Up to five tiers around a notional, each charging more; amounts keep them continuous."""
+    n = int(rng.integers(1, len(RATES) + 1))
+    floors = [0.0, *(value * np.sort(rng.uniform(0.05, 1.3, n - 1)))]
+    amount, tiers = 0.0, []
+    for i, (floor, rate) in enumerate(zip(floors, RATES, strict=False)):
+        amount += floor * (rate - RATES[i - 1]) if i else 0.0
+        tiers.append((float(floor), rate, float(amount)))
+    return tuple(tiers)
+
+
+def step_text(position):
+    """The rule of the position's contract as the book carries it."""
+    if position.tiers_per_step is None:
+        return None
+    floor, rate, amount = zip(*position.tiers, strict=True)
+    return StepRule(
+        tiers_per_step=position.tiers_per_step,
+        is_entry_basis=position.entry_basis,
+        trigger_fee_rate=position.fee_in_trigger,
+        is_fee_at_bankruptcy=position.fee_at_bankruptcy,
+        is_strict=False,
+        floor=floor,
+        rate=rate,
+        amount=amount,
+    ).to_text()
 
 
 def book_of(positions, assets=None, **labels):
@@ -56,6 +96,9 @@ def book_of(positions, assets=None, **labels):
         exposure = equity if position.inverse else 0.0
         exposure += position.direction * position.value(position.mark) * usd
         trigger = position.trigger()
+        columns["notional"][i] = position.value(position.mark)
+        columns["unrealized_pnl"][i] = position.profit(position.size, position.mark)
+        columns["liquidation_steps"][i] = step_text(position)
         columns["mark_price"][i] = position.mark
         columns["direction"][i] = position.direction
         columns["is_inverse"][i] = position.inverse

@@ -73,7 +73,9 @@ def test_a_balance_without_a_sign_in_its_exponent_is_a_number(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"partial": "tiers"}, "partial: tiers, which is not built yet"),
+        ({"partial": "halves"}, "partial: Input should be 'none' or 'tiers'"),
+        ({"tiers_per_step": 2}, "tiers_per_step needs partial: tiers"),
+        ({"partial": "tiers", "tiers_per_step": 0}, "tiers_per_step: .*greater than or equal"),
         ({"leftover": "nobody"}, "leftover: Input should be 'fund' or 'holder'"),
         ({"closing_fee_rate": -0.1}, "closing_fee_rate: .*greater than or equal to 0"),
         ({"closing_fee_rate": True}, "closing_fee_rate: .*must be a number"),

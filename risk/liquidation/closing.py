@@ -1,4 +1,4 @@
-"""The compiled rule that closes one position, and the loops that go position by position.
+"""The compiled rule that closes one position whole, and the loops that go position by position.
 
 Every loop runs in a fixed order without threads or fast-math, so the same inputs give the same
 bits.
@@ -9,11 +9,15 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-SURVIVED, STOPPED, LIQUIDATED = 0, 1, 2
+from risk.liquidation.columns import LIQUIDATED, STOPPED, SURVIVED, Gaps, Held, Rules, Terms
+from risk.liquidation.steps import live_through
 
 
 @njit(cache=True, nogil=True, inline="always")
-def close_out(x, inverse, alpha, beta, cost, fee, notional, to_holder, liquidated):
+def close_out(
+    x: float, inverse: bool, alpha: float, beta: float, cost: float, fee: float, notional: float,
+    to_holder: bool, liquidated: bool,
+) -> tuple[float, float, float, float, float]:  # fmt: skip
     """Close one position at ratio `x`.
 
     Returns
@@ -35,7 +39,7 @@ def close_out(x, inverse, alpha, beta, cost, fee, notional, to_holder, liquidate
 
 
 @njit(cache=True, nogil=True, inline="always")
-def count_at_or_below(sorted_values, start, stop, value):
+def count_at_or_below(sorted_values: np.ndarray, start: int, stop: int, value: float) -> int:
     """How many of ``sorted_values[start:stop]`` are at or below `value`."""
     low, high = start, stop
     while low < high:
@@ -49,62 +53,74 @@ def count_at_or_below(sorted_values, start, stop, value):
 
 @njit(cache=True, nogil=True)
 def close_positions(
-    asset, side, inverse, first, margin, alpha, beta, equity, exposure, cost, fee, full_notional,
-    to_holder, low, high, last, gap_start, gap_before, gap_landing,
-    pnl, venue_gain, deficit, market_cost, notional, outcome,
-):  # fmt: skip
-    """Every position in one scenario; low, high and last are (asset,), outputs (position,)."""
-    for p in range(len(first)):
-        a, s, inv = asset[p], side[p], inverse[p]
-        u = -low[a] if s == 0 else high[a]
-        if first[p] > u:
-            pnl[p] = exposure[p] * (last[a] - 1.0)
-            venue_gain[p], deficit[p], market_cost[p], notional[p] = 0.0, 0.0, 0.0, 0.0
-            outcome[p] = SURVIVED
+    terms: Terms, held: Held, rules: Rules, which: np.ndarray, farthest: np.ndarray,
+    last: np.ndarray, gaps: Gaps, out: np.ndarray, outcome: np.ndarray,
+) -> None:  # fmt: skip
+    """Every position in one scenario.
+
+    `which` (position,) says where a position is in `held`, -1 if it is closed whole; `farthest` is
+    (asset, side), `last` (asset,). `out` (5, position) takes P&L, venue gain, deficit, market cost
+    and liquidated notional.
+    """
+    for p in range(len(terms.first)):
+        a, s, inv = terms.asset[p], 0 if terms.direction[p] > 0 else 1, terms.inverse[p]
+        u, first = farthest[a, s], terms.first[p]
+        outcome[p] = SURVIVED
+        if first > u:
+            out[:, p] = 0.0
+            out[0, p] = terms.exposure[p] * (last[a] - 1.0)
             continue
-        closing = first[p]
-        for g in range(gap_start[2 * a + s], gap_start[2 * a + s + 1]):
-            if gap_before[g] < first[p] <= gap_landing[g]:
-                closing = gap_landing[g]
+        g0, g1 = gaps.start[2 * a + s], gaps.start[2 * a + s + 1]
+        if which[p] >= 0:
+            pnl, short, gain, paid, closed, status, _ = live_through(
+                held, rules, which[p], gaps, g0, g1, u, last[a]
+            )
+            out[0, p], out[1, p], out[2, p], out[3, p], out[4, p] = pnl, gain, short, paid, closed
+            outcome[p] = status
+            continue
+        closing = first
+        for g in range(g0, g1):
+            if gaps.before[g] < first <= gaps.landing[g]:
+                closing = gaps.landing[g]
         x = -closing if s == 0 else closing
-        liquidated = margin[p] <= closing
-        held, short, gain, paid, closed = close_out(
-            x, inv, alpha[p], beta[p], cost[p], fee[p], full_notional[p], to_holder[p], liquidated
-        )
-        pnl[p] = held * (last[a] / x if inv else 1.0) - equity[p]
-        deficit[p], venue_gain[p], market_cost[p] = short, gain, paid
-        notional[p] = closed if liquidated else 0.0
+        liquidated = terms.margin[p] <= closing
+        left, short, gain, paid, closed = close_out(
+            x, inv, terms.alpha[p], terms.beta[p], terms.cost[p], terms.fee[p], terms.notional[p],
+            terms.to_holder[p], liquidated,
+        )  # fmt: skip
+        out[0, p] = left * (last[a] / x if inv else 1.0) - terms.equity[p]
+        out[1, p], out[2, p], out[3, p] = gain, short, paid
+        out[4, p] = closed if liquidated else 0.0
         outcome[p] = LIQUIDATED if liquidated else STOPPED
 
 
 @njit(cache=True, nogil=True)
 def count_liquidations(
-    asset, side, first, margin, extreme, weight_sum, gap_start, gap_scenario, gap_before,
-    gap_landing, weight, probability,
-):  # fmt: skip
+    terms: Terms, extreme: np.ndarray, weight_sum: np.ndarray, gaps: Gaps, weight: np.ndarray,
+    probability: np.ndarray,
+) -> None:  # fmt: skip
     """Probability of liquidation per position.
 
     `extreme` (asset, side, scenario) is sorted and `weight_sum` (asset, side, scenario + 1) holds
     the weight of the scenarios from each place to the end.
     """
     n = extreme.shape[2]
-    for p in range(len(first)):
-        a, s = asset[p], side[p]
-        if first[p] == margin[p]:
-            probability[p] = 0.0
-            if first[p] < np.inf:
+    for p in range(len(terms.first)):
+        a, s = terms.asset[p], 0 if terms.direction[p] > 0 else 1
+        first, margin = terms.first[p], terms.margin[p]
+        probability[p] = 0.0
+        if first == margin:
+            if first < np.inf:
                 low, high = 0, n
                 while low < high:
                     middle = (low + high) >> 1
-                    if extreme[a, s, middle] < first[p]:
+                    if extreme[a, s, middle] < first:
                         low = middle + 1
                     else:
                         high = middle
                 probability[p] = weight_sum[a, s, low]
         else:
             # A stop comes first: only a gap across both can still liquidate.
-            total = 0.0
-            for g in range(gap_start[2 * a + s], gap_start[2 * a + s + 1]):
-                if gap_before[g] < first[p] and margin[p] <= gap_landing[g]:
-                    total += weight[gap_scenario[g]]
-            probability[p] = total
+            for g in range(gaps.start[2 * a + s], gaps.start[2 * a + s + 1]):
+                if gaps.before[g] < first and margin <= gaps.landing[g]:
+                    probability[p] += weight[gaps.scenario[g]]

@@ -1,4 +1,4 @@
-"""The arrays the compiled loops work on: ladders, paths and gaps, and what their columns mean."""
+"""The arrays the compiled loops work on, and what their columns mean."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 HIT_PNL, HIT_SLOPE, HIT_DEFICIT, HIT_NOTIONAL, HIT_COUNTS = range(5)
 # Columns of `cold`.
 HIT_VENUE, HIT_COST = range(2)
-# Columns of `landing`: prefix sums, in trigger order, of the plain rungs closed at a landing.
+# Columns of `landing`: prefix sums, in trigger order, of the rungs closed at a landing.
 (
     LAND_HOLD0,
     LAND_HOLD1,
@@ -27,26 +27,34 @@ HIT_VENUE, HIT_COST = range(2)
 STOP_BITS = 26
 STOP = 1 << STOP_BITS
 
+SURVIVED, STOPPED, LIQUIDATED = 0, 1, 2
 
-class Rungs(NamedTuple):
-    """Ladders sorted by cell, their rungs sorted by the price at which they close.
+
+class Sums(NamedTuple):
+    """Ladders sorted by cell, rungs sorted by their trigger, and running sums over them.
 
     `cell_start` (cell + 1,) says where a cell's ladders are, `start` (ladder + 1,) where a ladder's
-    rungs are, and `walk_order` (cell,) visits the cells of one asset together, so that the asset's
-    paths stay in the cache. Running sums have one row more per ladder than rungs: after the first k
-    rungs of a ladder, row ``start[ladder] + ladder + k``.
+    rungs are. Running sums have one row more per ladder than rungs: after the first k rungs of a
+    ladder, row ``start[ladder] + ladder + k``.
     """
 
-    walk_order: np.ndarray
     cell_start: np.ndarray
     start: np.ndarray
+    asset: np.ndarray  # (ladder,)
+    side: np.ndarray  # (ladder,): 0 longs (closed by falls), 1 shorts (closed by rises)
+    first: np.ndarray  # (rung,), adverse coordinate
+    hot: np.ndarray  # (row, column)
+    cold: np.ndarray
+
+
+class Plain(NamedTuple):
+    """Positions that are closed whole: one rung each. Columns as in `Terms` unless noted."""
+
+    sums: Sums
     # (ladder,)
-    asset: np.ndarray
-    side: np.ndarray  # 0 longs (closed by falls), 1 shorts (closed by rises)
     inverse: np.ndarray
-    width: np.ndarray  # largest distance from a plain rung's trigger to its bankruptcy
-    # (rung,), see `risk.liquidation.terms.Terms`
-    first: np.ndarray
+    width: np.ndarray  # largest distance from a rung's trigger to its bankruptcy, singles apart
+    # (rung,)
     margin: np.ndarray
     alpha: np.ndarray
     beta: np.ndarray
@@ -60,18 +68,65 @@ class Rungs(NamedTuple):
     single: np.ndarray  # rungs that are closed one by one in every gap
     fee_at: np.ndarray  # where the fee can no longer be paid, sorted within each ladder
     bankrupt_at: np.ndarray  # where nothing is left, sorted within each ladder
-    # (row of running sums, column)
-    hot: np.ndarray
-    cold: np.ndarray
-    landing: np.ndarray
+    landing: np.ndarray  # (row, column)
     fee_sum: np.ndarray
     bankrupt_sum: np.ndarray
+
+
+class Rules(NamedTuple):
+    """Rules that cut liquidations into steps, see `risk.margin.partial.StepRule`."""
+
+    n_tiers: np.ndarray  # (rule,)
+    tiers_per_step: np.ndarray
+    is_entry_basis: np.ndarray
+    trigger_fee: np.ndarray
+    is_fee_at_bankruptcy: np.ndarray
+    is_strict: np.ndarray
+    floor: np.ndarray  # (rule, tier), settle currency
+    rate: np.ndarray
+    amount: np.ndarray
+
+
+class Held(NamedTuple):
+    """Positions that are cut in steps, on (position,).
+
+    Amounts are in settle currency valued at the mark: US dollars once multiplied by the price ratio
+    if inverse, and as they are if linear. In the coordinate ``y`` (the price ratio, or its
+    reciprocal if inverse) equity is ``intercept + head * notional * y``.
+    """
+
+    asset: np.ndarray
+    side: np.ndarray
+    inverse: np.ndarray
+    first: np.ndarray  # adverse coordinate of the stop, else of the liquidation
+    margin: np.ndarray  # adverse coordinate of the liquidation
+    intercept: np.ndarray
+    head: np.ndarray  # +1: hurt when the coordinate falls
+    notional: np.ndarray  # at the mark
+    entered: np.ndarray  # notional at the entry price
+    unit: np.ndarray  # value of one unit of settle currency at the mark
+    rule: np.ndarray
+    closing_fee: np.ndarray  # rate
+    impact: np.ndarray  # rate for closing the whole position
+    fee: np.ndarray  # liquidation fee, rate
+    to_holder: np.ndarray
+
+
+class Steps(NamedTuple):
+    """Positions that are cut in steps, as ladders of several rungs each."""
+
+    sums: Sums
+    owner: np.ndarray  # (rung,) into `held`
+    previous: np.ndarray  # (rung,): trigger of its owner's rung before, -inf for the first
+    held: Held
+    rules: Rules
 
 
 class Paths(NamedTuple):
     """What the scenarios of a block do to each asset."""
 
-    extreme: np.ndarray  # (asset, side, scenario), adverse coordinates in rising order
+    farthest: np.ndarray  # (asset, side, scenario), adverse coordinate
+    extreme: np.ndarray  # the same in rising order
     order: np.ndarray  # which scenario each extreme is
     last: np.ndarray  # (asset, scenario)
     bucket: np.ndarray  # (asset, side, bucket + 1): how many extremes lie in lower buckets
@@ -85,3 +140,35 @@ class Gaps(NamedTuple):
     scenario: np.ndarray
     before: np.ndarray
     landing: np.ndarray
+
+
+class Terms(NamedTuple):
+    """Columns on (position,) of the priced positions, in book order.
+
+    Prices are *adverse coordinates* ``u = -direction * x``: they rise as the price moves against
+    the holder, so one comparison ``first <= u`` serves longs and shorts.
+    """
+
+    row: np.ndarray  # row in the book
+    asset: np.ndarray
+    direction: np.ndarray
+    inverse: np.ndarray
+    equity: np.ndarray  # USD at the mark
+    exposure: np.ndarray  # USD per unit of price ratio
+    first: np.ndarray  # the stop if there is one, else the margin trigger; inf: never closed
+    margin: np.ndarray  # the margin trigger; inf: none
+    alpha: np.ndarray  # USD
+    beta: np.ndarray  # USD per unit of price ratio
+    cost: np.ndarray  # market cost of closing whole, USD at ratio 1
+    fee: np.ndarray  # liquidation fee, USD at ratio 1
+    notional: np.ndarray  # USD at ratio 1
+    to_holder: np.ndarray
+    closing_fee: np.ndarray  # rate
+    impact: np.ndarray  # rate for closing the whole position
+    entered: np.ndarray  # notional at the entry price, settle currency valued at the mark, USD
+    unit: np.ndarray  # USD per unit of settle currency at the mark
+    rule: np.ndarray  # into `Rules`; -1: closed whole
+
+    def take(self, index: np.ndarray) -> Terms:
+        """The positions at `index`, in that order."""
+        return Terms(*(column[index] for column in self))

@@ -8,7 +8,9 @@ import numpy as np
 import pyarrow as pa
 import xarray as xr
 
-from risk.liquidation.terms import close_out_terms
+from risk.liquidation.columns import LIQUIDATED, Rules, Terms
+from risk.liquidation.steps import RUNG_AT, RUNG_KIND, RUNG_NOTIONAL, write_rungs
+from risk.liquidation.terms import close_out_terms, held_positions
 
 
 def liquidation_curve(book: pa.Table, assets: Sequence[str], moves: Sequence[float]) -> xr.Dataset:
@@ -28,26 +30,41 @@ def liquidation_curve(book: pa.Table, assets: Sequence[str], moves: Sequence[flo
         `liquidated_notional` (USD, at the triggers) and `liquidations` (positions). Positions
         whose stop comes first are not counted.
     """
-    terms = close_out_terms(book, assets)
-    liquidated = terms.first == terms.margin
+    terms, rules = close_out_terms(book, assets)
+    asset, direction, trigger, closed, is_first = _liquidations(terms, rules)
     grid = np.asarray(moves, "f8")
     notional = np.zeros((len(assets), len(grid)))
     count = np.zeros((len(assets), len(grid)), "i8")
     for a in range(len(assets)):
-        for direction, affected in ((1, grid < 0), (-1, grid > 0)):
-            mine = liquidated & (terms.asset == a) & (terms.direction == direction)
-            triggers = np.sort(terms.first[mine], kind="stable")
-            order = np.argsort(terms.first[mine], kind="stable")
-            price = np.where(terms.is_inverse[mine], 1.0, np.abs(terms.first[mine]))
-            size = np.where(np.isfinite(price), terms.notional[mine] * price, 0.0)[order]
-            sums = np.concatenate([[0.0], np.cumsum(size)])
-            hit = np.searchsorted(triggers, -direction * (1.0 + grid[affected]), side="right")
-            notional[a, affected] = sums[hit]
-            count[a, affected] = hit
+        for side, affected in ((1, grid < 0), (-1, grid > 0)):
+            mine = np.flatnonzero((asset == a) & (direction == side))
+            mine = mine[np.argsort(trigger[mine], kind="stable")]
+            hit = np.searchsorted(trigger[mine], -side * (1.0 + grid[affected]), side="right")
+            notional[a, affected] = np.append(0.0, np.cumsum(closed[mine]))[hit]
+            count[a, affected] = np.append(0, np.cumsum(is_first[mine]))[hit]
     return xr.Dataset(
         {
             "liquidated_notional": (("asset", "move"), notional, {"units": "USD"}),
             "liquidations": (("asset", "move"), count, {"units": "1"}),
         },
         coords={"asset": np.asarray(assets, object), "move": grid},
+    )
+
+
+def _liquidations(terms: Terms, rules: Rules) -> tuple[np.ndarray, ...]:
+    """Every liquidation in a steady move: asset, direction, trigger, USD closed, is the first."""
+    whole = terms.take(
+        np.flatnonzero((terms.rule < 0) & (terms.first == terms.margin) & np.isfinite(terms.margin))
+    )
+    price = np.where(whole.inverse, 1.0, np.abs(whole.first))
+    cut = terms.take(np.flatnonzero(terms.rule >= 0))
+    owner, rungs = write_rungs(held_positions(cut, cut.rule), rules)
+    mine = np.flatnonzero(rungs[:, RUNG_NOTIONAL] > 0)  # neither stops nor what survives
+    owner, rungs = owner[mine], rungs[mine]
+    return (
+        np.append(whole.asset, cut.asset[owner]),
+        np.append(whole.direction, cut.direction[owner]),
+        np.append(whole.first, rungs[:, RUNG_AT]),
+        np.append(whole.notional * price, rungs[:, RUNG_NOTIONAL]),
+        np.append(np.ones(len(whole.row), bool), rungs[:, RUNG_KIND] == LIQUIDATED),
     )

@@ -6,6 +6,7 @@ it; what it does not cover is closed one by one. Both are exact.
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit
 
 from risk.liquidation.closing import close_out, count_at_or_below
@@ -24,19 +25,30 @@ from risk.liquidation.columns import (
     LAND_NOTIONAL,
     LAND_VENUE0,
     LAND_VENUE1,
+    LIQUIDATED,
     STOP,
+    STOPPED,
+    Gaps,
+    Paths,
+    Plain,
+    Steps,
 )
+from risk.liquidation.steps import live_through
 
 
 @njit(cache=True, nogil=True)
-def correct_gaps(ladder, rungs, gaps, last, small_window, is_wide, totals):
+def correct_gaps(
+    ladder: int, plain: Plain, gaps: Gaps, last: np.ndarray, small_window: int, is_wide: bool,
+    totals: tuple[np.ndarray, ...],
+) -> tuple[int, int]:  # fmt: skip
     """Move the rungs of one ladder inside each gap from their triggers to the landing.
 
     Returns how many windows were looked up and how many went one by one.
     """
-    a, s, inv = rungs.asset[ladder], rungs.side[ladder], rungs.inverse[ladder]
-    begin, end = rungs.start[ladder], rungs.start[ladder + 1]
-    first, hot, cold, landing = rungs.first, rungs.hot, rungs.cold, rungs.landing
+    sums, landing = plain.sums, plain.landing
+    a, s, inv = sums.asset[ladder], sums.side[ladder], plain.inverse[ladder]
+    begin, end = sums.start[ladder], sums.start[ladder + 1]
+    first, hot, cold = sums.first, sums.hot, sums.cold
     pnl, deficit, notional, counts, venue_gain, market_cost = totals
     looked_up, one_by_one = 0, 0
     for g in range(gaps.start[2 * a + s], gaps.start[2 * a + s + 1]):
@@ -63,7 +75,7 @@ def correct_gaps(ladder, rungs, gaps, last, small_window, is_wide, totals):
             market_cost[i] -= cold[at, HIT_COST] - cold[past, HIT_COST]
 
         # Plain rungs closed before the gap but still solvent at its landing spoil the look-up.
-        k_reach = count_at_or_below(first, begin, begin + k_before, u_landing - rungs.width[ladder])
+        k_reach = count_at_or_below(first, begin, begin + k_before, u_landing - plain.width[ladder])
         by_one = window <= small_window or k_before - k_reach >= window
         if by_one:
             one_by_one += 1
@@ -71,21 +83,21 @@ def correct_gaps(ladder, rungs, gaps, last, small_window, is_wide, totals):
         else:
             looked_up += 1
             scale = 1.0 if inv else x
-            j = begin + ladder + count_at_or_below(rungs.fee_at, begin, end, u_landing)
-            below_fee = rungs.fee_sum[j, 0] + rungs.fee_sum[j, 1] * x
-            j = begin + ladder + count_at_or_below(rungs.bankrupt_at, begin, end, u_landing)
-            below_zero = rungs.bankrupt_sum[j, 0] + rungs.bankrupt_sum[j, 1] * x
+            j = begin + ladder + count_at_or_below(plain.fee_at, begin, end, u_landing)
+            below_fee = plain.fee_sum[j, 0] + plain.fee_sum[j, 1] * x
+            j = begin + ladder + count_at_or_below(plain.bankrupt_at, begin, end, u_landing)
+            below_zero = plain.bankrupt_sum[j, 0] + plain.bankrupt_sum[j, 1] * x
             # Both sums also hold the rungs closed before the gap: take those out again.
             hold0, hold1 = landing[past, LAND_HOLD0], landing[past, LAND_HOLD1]
             gain0, gain1 = landing[past, LAND_VENUE0], landing[past, LAND_VENUE1]
             below_fee -= hold0 + hold1 * x
             below_zero -= hold0 + gain0 + (hold1 + gain1) * x
             for p in range(begin + k_reach, begin + k_before):
-                if rungs.is_single[p]:
+                if plain.is_single[p]:
                     continue
-                value = rungs.alpha[p] + rungs.beta[p] * x
-                if rungs.to_holder[p]:
-                    below_fee += max(value - rungs.fee[p] * scale, 0.0)
+                value = plain.alpha[p] + plain.beta[p] * x
+                if plain.to_holder[p]:
+                    below_fee += max(value - plain.fee[p] * scale, 0.0)
                 below_zero += max(value, 0.0)
             below_zero = min(below_zero, 0.0)  # rounding must not invent a negative deficit
             held = landing[at, LAND_HOLD0] - hold0 + (landing[at, LAND_HOLD1] - hold1) * x
@@ -99,18 +111,18 @@ def correct_gaps(ladder, rungs, gaps, last, small_window, is_wide, totals):
                 venue_gain[i] += gain + below_fee - below_zero
                 paid = landing[at, LAND_COST] - landing[past, LAND_COST]
                 market_cost[i] += paid * scale
-            s0, s1 = rungs.single_start[ladder], rungs.single_start[ladder + 1]
-            from_single = count_at_or_below(rungs.single, s0, s1, begin + k_before - 1)
-            to_single = count_at_or_below(rungs.single, s0, s1, begin + k_landing - 1)
+            s0, s1 = plain.single_start[ladder], plain.single_start[ladder + 1]
+            from_single = count_at_or_below(plain.single, s0, s1, begin + k_before - 1)
+            to_single = count_at_or_below(plain.single, s0, s1, begin + k_landing - 1)
             counts[i] += window - (to_single - from_single)
         for w in range(from_single, to_single):
-            p = begin + k_before + w if by_one else rungs.single[rungs.single_start[ladder] + w]
-            liquidated = rungs.margin[p] <= u_landing
+            p = begin + k_before + w if by_one else plain.single[plain.single_start[ladder] + w]
+            liquidated = plain.margin[p] <= u_landing
             held, short, gain, paid, closed = close_out(
-                x, inv, rungs.alpha[p], rungs.beta[p], rungs.cost[p], rungs.fee[p],
-                rungs.notional[p], rungs.to_holder[p], liquidated,
+                x, inv, plain.alpha[p], plain.beta[p], plain.cost[p], plain.fee[p],
+                plain.notional[p], plain.to_holder[p], liquidated,
             )  # fmt: skip
-            pnl[i] += held * carry - rungs.equity[p]
+            pnl[i] += held * carry - plain.equity[p]
             deficit[i] += short
             if liquidated:
                 notional[i] += closed
@@ -121,3 +133,51 @@ def correct_gaps(ladder, rungs, gaps, last, small_window, is_wide, totals):
                 venue_gain[i] += gain
                 market_cost[i] += paid
     return looked_up, one_by_one
+
+
+@njit(cache=True, nogil=True)
+def correct_steps(
+    ladder: int, steps: Steps, gaps: Gaps, paths: Paths, is_wide: bool,
+    totals: tuple[np.ndarray, ...],
+) -> int:  # fmt: skip
+    """Live the positions with a rung inside a gap again, one by one: the policy acts at landings.
+
+    Their whole result is replaced, later rungs and later gaps included. Returns how many.
+    """
+    sums = steps.sums
+    pnl, deficit, notional, counts, venue_gain, market_cost = totals
+    a, s = sums.asset[ladder], sums.side[ladder]
+    begin, end = sums.start[ladder], sums.start[ladder + 1]
+    g0, g1 = gaps.start[2 * a + s], gaps.start[2 * a + s + 1]
+    lived = 0
+    head = g0
+    for g in range(g0, g1):
+        i = gaps.scenario[g]
+        if gaps.scenario[head] != i:
+            head = g
+        tail = g + 1
+        while tail < g1 and gaps.scenario[tail] == i:
+            tail += 1
+        past = begin + count_at_or_below(sums.first, begin, end, gaps.before[g])
+        at = begin + count_at_or_below(sums.first, begin, end, gaps.landing[g])
+        for rung in range(past, at):
+            if steps.previous[rung] > gaps.before[g]:
+                continue  # its owner has an earlier rung inside this gap
+            p, u, last = steps.owner[rung], paths.farthest[a, s, i], paths.last[a, i]
+            new = live_through(steps.held, steps.rules, p, gaps, head, tail, u, last)
+            if new[6] != g:
+                continue  # an earlier gap of the path changed it already
+            old = live_through(steps.held, steps.rules, p, gaps, head, head, u, last)
+            lived += 1
+            pnl[i] += new[0] - old[0]
+            deficit[i] += new[1] - old[1]
+            notional[i] += new[4] - old[4]
+            for status, change in ((new[5], 1), (old[5], -1)):
+                if status == LIQUIDATED:
+                    counts[i] += change
+                elif status == STOPPED:
+                    counts[i] += change * STOP
+            if is_wide:
+                venue_gain[i] += new[2] - old[2]
+                market_cost[i] += new[3] - old[3]
+    return lived

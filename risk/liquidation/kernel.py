@@ -20,15 +20,19 @@ from risk.liquidation.columns import (
     HIT_VENUE,
     STOP,
     STOP_BITS,
+    Gaps,
+    Paths,
+    Plain,
+    Steps,
 )
-from risk.liquidation.gaps import correct_gaps
+from risk.liquidation.gaps import correct_gaps, correct_steps
 
 _ONE = np.uint64(1)
 _FEW = np.uint64(8)
 
 
 @njit(cache=True, nogil=True)
-def fill_buckets(extreme, bucket, scale):
+def fill_buckets(extreme: np.ndarray, bucket: np.ndarray, scale: np.ndarray) -> None:
     """Count the extremes (asset, side, scenario) below each of equally wide buckets.
 
     The rank of a price among the extremes is then one look-up and a short search: cheaper than a
@@ -73,9 +77,19 @@ def _count_rungs(first, begin, end, extreme, bucket, scale, new):
 
 
 @njit(cache=True, nogil=True)
-def _add_hits(row, hot, cold, last, is_wide, totals):
-    """Add the running sums in `row` (scenario,) to the totals of a cell."""
+def _add_hits(ladder, sums, paths, new, row, is_wide, totals):
+    """Add what a ladder closes at its triggers, and what survives, to the totals of a cell."""
     pnl, deficit, notional, counts, venue_gain, market_cost = totals
+    a, s = sums.asset[ladder], sums.side[ladder]
+    start, stop = sums.start[ladder], sums.start[ladder + 1]
+    _count_rungs(
+        sums.first, start, stop, paths.extreme[a, s], paths.bucket[a, s], paths.scale[a, s], new
+    )
+    r = np.uint32(start + ladder)
+    order, last, hot, cold = paths.order[a, s], paths.last[a], sums.hot, sums.cold
+    for j in range(len(order)):
+        r += new[j]
+        row[order[j]] = r
     for i in range(len(row)):
         r = row[i]
         pnl[i] += hot[r, HIT_PNL] + hot[r, HIT_SLOPE] * (last[i] - 1.0)
@@ -90,44 +104,39 @@ def _add_hits(row, hot, cold, last, is_wide, totals):
 
 
 @njit(cache=True, nogil=True)
-def walk_cells(rungs, paths, gaps, small_window, is_wide, outputs):
+def walk_cells(
+    walk_order: np.ndarray, plain: Plain, steps: Steps, paths: Paths, gaps: Gaps,
+    small_window: int, is_wide: bool, outputs: tuple[np.ndarray, ...],
+) -> tuple[int, int, int]:  # fmt: skip
     """Fill the (cell, scenario) outputs; the cube's variables in the order of its schema.
 
-    With `is_wide` false venue gain and market cost are left out, and their outputs may be empty.
-    Returns how many gap windows were looked up and how many went one by one.
+    With `is_wide` false venue gain and market cost are left out, and their outputs may be short.
+    `walk_order` (cell,) visits the cells of one asset together, so that its paths stay in the
+    cache. Returns how many gap windows were looked up, how many went one by one, and how many
+    positions with several rungs were lived again.
     """
     pnl, venue_gain, deficit, market_cost, liquidations, stops, notional = outputs
     n = paths.last.shape[1]
-    new, row = np.empty(n + 1, np.uint32), np.empty(n, np.uint32)
-    counts = np.empty(n)
-    looked_up, one_by_one = 0, 0
-    for cell in rungs.walk_order:
+    new, row, counts = np.empty(n + 1, np.uint32), np.empty(n, np.uint32), np.empty(n)
+    looked_up, one_by_one, lived = 0, 0, 0
+    for cell in walk_order:
         wide = cell if is_wide else 0
         totals = (
             pnl[cell], deficit[cell], notional[cell], counts, venue_gain[wide], market_cost[wide]
         )  # fmt: skip
         for total in totals:
             total[:] = 0.0
-        begin, end = rungs.cell_start[cell], rungs.cell_start[cell + 1]
-        for ladder in range(begin, end):
-            a, s = rungs.asset[ladder], rungs.side[ladder]
-            order = paths.order[a, s]
-            start, stop = rungs.start[ladder], rungs.start[ladder + 1]
-            _count_rungs(
-                rungs.first, start, stop, paths.extreme[a, s], paths.bucket[a, s],
-                paths.scale[a, s], new,
-            )  # fmt: skip
-            r = np.uint32(start + ladder)
-            for j in range(n):
-                r += new[j]
-                row[order[j]] = r
-            _add_hits(row, rungs.hot, rungs.cold, paths.last[a], is_wide, totals)
-        for ladder in range(begin, end):
+        for sums in (plain.sums, steps.sums):
+            for ladder in range(sums.cell_start[cell], sums.cell_start[cell + 1]):
+                _add_hits(ladder, sums, paths, new, row, is_wide, totals)
+        for ladder in range(plain.sums.cell_start[cell], plain.sums.cell_start[cell + 1]):
             some, others = correct_gaps(
-                ladder, rungs, gaps, paths.last, small_window, is_wide, totals
+                ladder, plain, gaps, paths.last, small_window, is_wide, totals
             )
             looked_up += some
             one_by_one += others
+        for ladder in range(steps.sums.cell_start[cell], steps.sums.cell_start[cell + 1]):
+            lived += correct_steps(ladder, steps, gaps, paths, is_wide, totals)
         # Taking a gap's rungs out of a running sum can leave a rounding crumb below zero.
         for total in totals[1:]:
             for i in range(n):
@@ -136,4 +145,4 @@ def walk_cells(rungs, paths, gaps, small_window, is_wide, outputs):
             both = np.int64(counts[i])
             liquidations[cell, i] = both & (STOP - 1)
             stops[cell, i] = both >> STOP_BITS
-    return looked_up, one_by_one
+    return looked_up, one_by_one, lived

@@ -9,17 +9,19 @@ holds. `docs/design/0004-ladder.md` has the algebra.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from risk.liquidation.columns import Rungs
-from risk.liquidation.sums import sum_ladders
-from risk.liquidation.terms import Terms, close_out_terms, make_cells
+from risk.liquidation.columns import Plain, Rules, Steps, Sums, Terms
+from risk.liquidation.steps import RUNG_AT, RUNG_BEFORE, write_rungs
+from risk.liquidation.sums import sum_plain, sum_steps
+from risk.liquidation.terms import close_out_terms, held_positions, make_cells
 
 #: Rungs whose trigger and bankruptcy lie further apart than this share of all rungs' are closed
 #: one by one in gaps: one of them would make the look-up useless for its whole ladder.
@@ -28,11 +30,17 @@ _WIDE = 0.99
 
 @dataclass(frozen=True)
 class Ladders:
-    """Sorted rungs, their running sums and the cells they add up to."""
+    """Sorted rungs, their running sums and the cells they add up to.
+
+    `walk_order` (cell,) visits the cells of one asset together, so that its paths stay in the
+    processor's cache.
+    """
 
     assets: tuple[str, ...]
     cells: pa.Table
-    rungs: Rungs
+    walk_order: np.ndarray
+    plain: Plain
+    steps: Steps
 
     @property
     def n_cells(self) -> int:
@@ -40,24 +48,63 @@ class Ladders:
         return self.cells.num_rows
 
     @property
+    def n_ladders(self) -> int:
+        """Number of ladders, those of positions with several rungs included."""
+        return len(self.plain.sums.asset) + len(self.steps.sums.asset)
+
+    @property
+    def n_rungs(self) -> int:
+        """Number of rungs."""
+        return len(self.plain.sums.first) + len(self.steps.sums.first)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all columns."""
-        return sum(column.nbytes for column in self.rungs)
+        return sum(column.nbytes for _, column in self._columns())
 
     def save(self, folder: Path) -> None:
         """Write one `.npy` per column, so that workers can map them."""
         folder.mkdir(parents=True, exist_ok=True)
-        for name, column in self.rungs._asdict().items():
+        for name, column in self._columns():
             np.save(folder / f"{name}.npy", column, allow_pickle=False)
         pq.write_table(self.cells, folder / "cells.parquet")
         (folder / "assets.json").write_text(json.dumps(self.assets))
 
+    def _columns(self) -> Iterator[tuple[str, np.ndarray]]:
+        yield "walk_order", self.walk_order
+        yield from _flatten("plain", self.plain)
+        yield from _flatten("steps", self.steps)
+
 
 def load_ladders(folder: Path) -> Ladders:
     """Map saved ladders read-only; nothing is copied into memory until it is used."""
-    columns = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in Rungs._fields}
-    assets = tuple(json.loads((folder / "assets.json").read_text()))
-    return Ladders(assets, pq.read_table(folder / "cells.parquet"), Rungs(**columns))
+
+    def read(kind: type, prefix: str) -> Any:
+        hints = get_type_hints(kind)
+        return kind(
+            *(
+                np.load(folder / f"{prefix}.{name}.npy", mmap_mode="r")
+                if hints[name] is np.ndarray
+                else read(hints[name], f"{prefix}.{name}")
+                for name in kind._fields  # type: ignore[attr-defined]
+            )
+        )
+
+    return Ladders(
+        tuple(json.loads((folder / "assets.json").read_text())),
+        pq.read_table(folder / "cells.parquet"),
+        np.load(folder / "walk_order.npy", mmap_mode="r"),
+        read(Plain, "plain"),
+        read(Steps, "steps"),
+    )
+
+
+def _flatten(prefix: str, columns: Any) -> Iterator[tuple[str, np.ndarray]]:
+    for name, value in columns._asdict().items():
+        if isinstance(value, np.ndarray):
+            yield f"{prefix}.{name}", value
+        else:
+            yield from _flatten(f"{prefix}.{name}", value)
 
 
 def build_ladders(
@@ -87,37 +134,43 @@ def build_ladders(
     ConfigError
         If the labels give more than `max_cells` cells.
     """
-    terms = close_out_terms(book, assets)
+    terms, rules = close_out_terms(book, assets)
     cells, cell = make_cells(book, terms.row, labels, max_cells)
-    side = (terms.direction < 0).astype("i1")
-    key = ((cell.astype("i8") * len(assets) + terms.asset) * 2 + side) * 2 + terms.is_inverse
+    is_plain = terms.rule < 0
+    key = (cell.astype("i8") * len(assets) + terms.asset) * 2 + (terms.direction < 0)
+    plain = _plain(terms.take(np.flatnonzero(is_plain)), key[is_plain], len(assets), len(cells))
+    steps = _steps(
+        terms.take(np.flatnonzero(~is_plain)), rules, key[~is_plain], len(assets), len(cells)
+    )
+    asset = np.zeros(len(cells), "i8")
+    for sums in (steps.sums, plain.sums):
+        used = np.flatnonzero(np.diff(sums.cell_start))
+        asset[used] = sums.asset[sums.cell_start[used]]
+    order = np.argsort(asset, kind="stable").astype("i8")
+    return Ladders(tuple(assets), cells, order, plain, steps)
+
+
+def _plain(terms: Terms, key: np.ndarray, n_assets: int, n_cells: int) -> Plain:
+    """Ladders of positions that are closed whole."""
+    key = key * 2 + terms.inverse
     keys, ladder = np.unique(key, return_inverse=True)
     # Ties keep book order, that is position id: the same bytes whatever order rows came in.
     order = _sort_within(ladder, terms.first)
     terms, ladder = terms.take(order), ladder[order]
-    start = np.searchsorted(ladder, np.arange(len(keys) + 1)).astype("i8")
-    keys, inverse = np.divmod(keys, 2)
-    keys, side = np.divmod(keys, 2)
-    cell, asset = np.divmod(keys, max(len(assets), 1))
+    sums = _empty_sums(keys // 2, ladder, terms.first, n_assets, n_cells)
 
     fee_at, bankrupt_at, is_single = _breakpoints(terms)
     width = np.zeros(len(keys))
-    plain = np.flatnonzero(~is_single)
-    np.maximum.at(width, ladder[plain], bankrupt_at[plain] - terms.first[plain])
+    looked_up = np.flatnonzero(~is_single)
+    np.maximum.at(width, ladder[looked_up], bankrupt_at[looked_up] - terms.first[looked_up])
     fee_order = _sort_within(ladder, fee_at)
     bankrupt_order = _sort_within(ladder, bankrupt_at)
     single = np.flatnonzero(is_single & np.isfinite(terms.first))
-    rows = len(terms) + len(keys)
-    cell_start = np.searchsorted(cell, np.arange(cells.num_rows + 1)).astype("i8")
-    rungs = Rungs(
-        walk_order=np.argsort(asset[cell_start[:-1]], kind="stable").astype("i8"),
-        cell_start=cell_start,
-        start=start,
-        asset=asset.astype("i4"),
-        side=side.astype("i1"),
-        inverse=inverse.astype(bool),
+    rows = len(sums.hot)
+    plain = Plain(
+        sums=sums,
+        inverse=(keys % 2).astype(bool),
         width=width,
-        first=terms.first,
         margin=terms.margin,
         alpha=terms.alpha,
         beta=terms.beta,
@@ -127,18 +180,48 @@ def build_ladders(
         notional=terms.notional,
         to_holder=terms.to_holder,
         is_single=is_single,
-        single_start=np.searchsorted(single, start).astype("i8"),
+        single_start=np.searchsorted(single, sums.start).astype("i8"),
         single=single.astype("i8"),
         fee_at=fee_at[fee_order],
         bankrupt_at=bankrupt_at[bankrupt_order],
-        hot=np.zeros((rows, 5)),
-        cold=np.zeros((rows, 2)),
         landing=np.zeros((rows, 8)),
         fee_sum=np.zeros((rows, 2)),
         bankrupt_sum=np.zeros((rows, 2)),
     )
-    sum_ladders(rungs, terms.exposure, fee_order, bankrupt_order)
-    return Ladders(tuple(assets), cells, rungs)
+    sum_plain(plain, terms.exposure, fee_order, bankrupt_order)
+    return plain
+
+
+def _steps(terms: Terms, rules: Rules, key: np.ndarray, n_assets: int, n_cells: int) -> Steps:
+    """Ladders of positions that are cut in steps."""
+    held = held_positions(terms, terms.rule)
+    owner, rungs = write_rungs(held, rules)
+    keys, ladder = np.unique(key, return_inverse=True)
+    # Rungs of one position that share a trigger keep their order.
+    order = _sort_within(ladder[owner], rungs[:, RUNG_AT])
+    owner, rungs = owner[order], rungs[order]
+    first = np.ascontiguousarray(rungs[:, RUNG_AT])
+    sums = _empty_sums(keys, ladder[owner], first, n_assets, n_cells)
+    sum_steps(sums, rungs)
+    return Steps(sums, owner, np.ascontiguousarray(rungs[:, RUNG_BEFORE]), held, rules)
+
+
+def _empty_sums(
+    keys: np.ndarray, ladder: np.ndarray, first: np.ndarray, n_assets: int, n_cells: int
+) -> Sums:
+    """Ladders named by ``(cell * n_assets + asset) * 2 + side``; `ladder` and `first` by rung."""
+    keys, side = np.divmod(keys, 2)
+    cell, asset = np.divmod(keys, max(n_assets, 1))
+    rows = len(first) + len(keys)
+    return Sums(
+        cell_start=np.searchsorted(cell, np.arange(n_cells + 1)).astype("i8"),
+        start=np.searchsorted(ladder, np.arange(len(keys) + 1)).astype("i8"),
+        asset=asset.astype("i4"),
+        side=side.astype("i1"),
+        first=first,
+        hot=np.zeros((rows, 5)),
+        cold=np.zeros((rows, 2)),
+    )
 
 
 def _sort_within(ladder: np.ndarray, value: np.ndarray) -> np.ndarray:
@@ -157,8 +240,8 @@ def _breakpoints(terms: Terms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     landing decides whether they are a stop or a liquidation), and so do rungs without a bankruptcy
     and the widest ones.
     """
-    fee0 = np.where(terms.is_inverse, terms.fee, 0.0)
-    fee1 = np.where(terms.is_inverse, 0.0, terms.fee)
+    fee0 = np.where(terms.inverse, terms.fee, 0.0)
+    fee1 = np.where(terms.inverse, 0.0, terms.fee)
     adverse = -terms.direction.astype("f8")
 
     def root(intercept: np.ndarray, slope: np.ndarray) -> np.ndarray:

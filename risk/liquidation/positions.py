@@ -13,28 +13,30 @@ import pyarrow as pa
 import xarray as xr
 
 from risk.drivers import slice_drivers
-from risk.liquidation.closing import LIQUIDATED, close_positions, count_liquidations
-from risk.liquidation.terms import Terms, close_out_terms, label_codes
+from risk.liquidation.closing import close_positions, count_liquidations
+from risk.liquidation.columns import LIQUIDATED, Rules, Terms
+from risk.liquidation.terms import close_out_terms, held_positions, label_codes
 from risk.liquidation.walk import adverse_extremes, group_gaps
 
+_AMOUNTS = ("pnl", "venue_gain", "deficit", "market_cost", "liquidated_notional")
 
-def _outcomes(terms: Terms, drivers: xr.Dataset) -> Iterator[dict[str, np.ndarray]]:
+
+def _outcomes(terms: Terms, rules: Rules, drivers: xr.Dataset) -> Iterator[dict[str, np.ndarray]]:
     """One dict of (position,) columns per scenario."""
-    side = (terms.direction < 0).astype("i8")
-    names = ("pnl", "venue_gain", "deficit", "market_cost", "liquidated_notional")
+    cut = np.flatnonzero(terms.rule >= 0)
+    held = held_positions(terms.take(cut), terms.rule[cut])
+    which = np.full(len(terms.row), -1)
+    which[cut] = np.arange(len(cut))
     for i in range(drivers.sizes["scenario"]):
         scenario = slice_drivers(drivers, i, i + 1)
-        gaps = group_gaps(scenario)
-        out = {name: np.zeros(len(terms)) for name in names}
-        outcome = np.zeros(len(terms), "i1")
+        farthest = adverse_extremes(scenario)[..., 0]
+        out = np.zeros((len(_AMOUNTS), len(terms.row)))
+        outcome = np.zeros(len(terms.row), "i1")
+        last = scenario["last"].values[0]
         close_positions(
-            terms.asset, side, terms.is_inverse, terms.first, terms.margin, terms.alpha,
-            terms.beta, terms.equity, terms.exposure, terms.cost, terms.fee, terms.notional,
-            terms.to_holder, scenario.low.values[0], scenario.high.values[0],
-            scenario["last"].values[0], gaps.start, gaps.before, gaps.landing,
-            *out.values(), outcome,
-        )  # fmt: skip
-        yield out | {"outcome": outcome}
+            terms, held, rules, which, farthest, last, group_gaps(scenario), out, outcome
+        )
+        yield dict(zip(_AMOUNTS, out, strict=True)) | {"outcome": outcome}
 
 
 def position_outcomes(book: pa.Table, drivers: xr.Dataset) -> xr.Dataset:
@@ -53,8 +55,8 @@ def position_outcomes(book: pa.Table, drivers: xr.Dataset) -> xr.Dataset:
         `pnl`, `venue_gain`, `deficit`, `market_cost`, `liquidated_notional` in USD, `outcome` (0
         survived, 1 stopped, 2 liquidated); `row` on (position,) is the row in the book.
     """
-    terms = close_out_terms(book, list(drivers.asset.values))
-    stacked = list(_outcomes(terms, drivers))
+    terms, rules = close_out_terms(book, list(drivers.asset.values))
+    stacked = list(_outcomes(terms, rules, drivers))
     dims = ("scenario", "position")
     names = stacked[0] if stacked else ()
     data = {name: (dims, np.stack([one[name] for one in stacked])) for name in names}
@@ -76,13 +78,13 @@ def account_losses(book: pa.Table, drivers: xr.Dataset) -> pa.Table:
         `scenario` (index), `account`, `venue`, `pnl_usd`, `deficit_usd`, `liquidations`,
         sorted by scenario, account and venue.
     """
-    terms = close_out_terms(book, list(drivers.asset.values))
+    terms, rules = close_out_terms(book, list(drivers.asset.values))
     priced = book.select(["account", "venue"]).take(pa.array(terms.row))
     accounts, account = label_codes(priced["account"])
     venues, venue = label_codes(priced["venue"])
     key, group = np.unique(account * max(len(venues), 1) + venue, return_inverse=True)
     parts = []
-    for i, out in enumerate(_outcomes(terms, drivers)):
+    for i, out in enumerate(_outcomes(terms, rules, drivers)):
         sums = [
             np.bincount(group, column, len(key))
             for column in (out["pnl"], out["deficit"], out["outcome"] == LIQUIDATED)
@@ -119,19 +121,15 @@ def liquidation_probability(book: pa.Table, drivers: xr.Dataset) -> np.ndarray:
         Weight of the scenarios that liquidate; NaN for rows that are not priced. A stop that
         closes first does not count.
     """
-    terms = close_out_terms(book, list(drivers.asset.values))
+    terms, _ = close_out_terms(book, list(drivers.asset.values))
     extreme = adverse_extremes(drivers)
     order = np.argsort(extreme, axis=2, kind="stable")
     extreme = np.take_along_axis(extreme, order, axis=2)
     weight = drivers.weight.values
     above = np.zeros((*extreme.shape[:2], extreme.shape[2] + 1))
     above[..., :-1] = np.cumsum(weight[order][..., ::-1], axis=2)[..., ::-1]
-    gaps = group_gaps(drivers)
-    found = np.zeros(len(terms))
-    count_liquidations(
-        terms.asset, (terms.direction < 0).astype("i8"), terms.first, terms.margin, extreme, above,
-        gaps.start, gaps.scenario, gaps.before, gaps.landing, weight, found,
-    )  # fmt: skip
+    found = np.zeros(len(terms.row))
+    count_liquidations(terms, extreme, above, group_gaps(drivers), weight, found)
     probability = np.full(book.num_rows, np.nan)
     probability[terms.row] = np.minimum(found, 1.0)
     return probability

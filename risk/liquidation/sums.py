@@ -22,21 +22,36 @@ from risk.liquidation.columns import (
     LAND_NOTIONAL,
     LAND_VENUE0,
     LAND_VENUE1,
+    LIQUIDATED,
     STOP,
+    STOPPED,
+    Plain,
+    Sums,
+)
+from risk.liquidation.steps import (
+    RUNG_COIN,
+    RUNG_COST,
+    RUNG_DEFICIT,
+    RUNG_DROP,
+    RUNG_KIND,
+    RUNG_NOTIONAL,
+    RUNG_PNL,
+    RUNG_VENUE,
 )
 
 
 @njit(cache=True, nogil=True)
-def sum_ladders(rungs, exposure, fee_order, bankrupt_order):
+def sum_plain(
+    plain: Plain, exposure: np.ndarray, fee_order: np.ndarray, bankrupt_order: np.ndarray
+) -> None:
     """Fill the running sums of every ladder, each from its own ends (never one global sum)."""
-    hot, cold, landing = rungs.hot, rungs.cold, rungs.landing
-    fee_sum, bankrupt_sum = rungs.fee_sum, rungs.bankrupt_sum
-    first, alpha, beta, equity, fee = (
-        rungs.first, rungs.alpha, rungs.beta, rungs.equity, rungs.fee
-    )  # fmt: skip
-    for ladder in range(len(rungs.start) - 1):
-        begin, end = rungs.start[ladder], rungs.start[ladder + 1]
-        inv, s = rungs.inverse[ladder], rungs.side[ladder]
+    sums, landing = plain.sums, plain.landing
+    hot, cold, first = sums.hot, sums.cold, sums.first
+    fee_sum, bankrupt_sum = plain.fee_sum, plain.bankrupt_sum
+    alpha, beta, equity, fee = plain.alpha, plain.beta, plain.equity, plain.fee
+    for ladder in range(len(sums.start) - 1):
+        begin, end = sums.start[ladder], sums.start[ladder + 1]
+        inv, s = plain.inverse[ladder], sums.side[ladder]
         survivors = 0.0
         for p in range(end - 1, begin - 1, -1):
             hot[p + ladder + 1, HIT_SLOPE] = survivors
@@ -53,10 +68,10 @@ def sum_ladders(rungs, exposure, fee_order, bankrupt_order):
                 hot[row + 1, HIT_SLOPE] += coins
                 continue
             x = -first[p] if s == 0 else first[p]
-            liquidated = rungs.margin[p] <= first[p]
+            liquidated = plain.margin[p] <= first[p]
             held, short, gain, paid, closed = close_out(
-                x, inv, alpha[p], beta[p], rungs.cost[p], fee[p], rungs.notional[p],
-                rungs.to_holder[p], liquidated,
+                x, inv, alpha[p], beta[p], plain.cost[p], fee[p], plain.notional[p],
+                plain.to_holder[p], liquidated,
             )  # fmt: skip
             coin = held / x if inv else 0.0
             coins += coin
@@ -71,10 +86,10 @@ def sum_ladders(rungs, exposure, fee_order, bankrupt_order):
             cold[row + 1, HIT_VENUE] += gain
             cold[row + 1, HIT_COST] += paid
             landing[row + 1, LAND_COIN] += coin
-            if rungs.is_single[p]:
+            if plain.is_single[p]:
                 continue
             fee0, fee1 = (fee[p], 0.0) if inv else (0.0, fee[p])
-            if rungs.to_holder[p]:
+            if plain.to_holder[p]:
                 landing[row + 1, LAND_HOLD0] += alpha[p] - fee0
                 landing[row + 1, LAND_HOLD1] += beta[p] - fee1
                 landing[row + 1, LAND_VENUE0] += fee0
@@ -83,16 +98,42 @@ def sum_ladders(rungs, exposure, fee_order, bankrupt_order):
                 landing[row + 1, LAND_VENUE0] += alpha[p]
                 landing[row + 1, LAND_VENUE1] += beta[p]
             landing[row + 1, LAND_EQUITY] += equity[p]
-            landing[row + 1, LAND_COST] += rungs.cost[p]
-            landing[row + 1, LAND_NOTIONAL] += rungs.notional[p]
+            landing[row + 1, LAND_COST] += plain.cost[p]
+            landing[row + 1, LAND_NOTIONAL] += plain.notional[p]
         for q in range(begin, end):
             row = q + ladder
             p, b = fee_order[q], bankrupt_order[q]
             fee_sum[row + 1] = fee_sum[row]
             bankrupt_sum[row + 1] = bankrupt_sum[row]
-            if not rungs.is_single[p] and rungs.to_holder[p]:
+            if not plain.is_single[p] and plain.to_holder[p]:
                 fee_sum[row + 1, 0] += alpha[p] - (fee[p] if inv else 0.0)
                 fee_sum[row + 1, 1] += beta[p] - (0.0 if inv else fee[p])
-            if not rungs.is_single[b]:
+            if not plain.is_single[b]:
                 bankrupt_sum[row + 1, 0] += alpha[b]
                 bankrupt_sum[row + 1, 1] += beta[b]
+
+
+@njit(cache=True, nogil=True)
+def sum_steps(sums: Sums, rungs: np.ndarray) -> None:
+    """Fill the running sums of ladders from their sorted rungs (rung, column), see `climb`."""
+    hot, cold = sums.hot, sums.cold
+    for ladder in range(len(sums.start) - 1):
+        begin, end = sums.start[ladder], sums.start[ladder + 1]
+        survivors = 0.0
+        for p in range(end - 1, begin - 1, -1):
+            hot[p + ladder + 1, HIT_SLOPE] = survivors
+            survivors += rungs[p, RUNG_DROP]
+        hot[begin + ladder, HIT_SLOPE] = survivors
+        coins = 0.0
+        for p in range(begin, end):
+            row = p + ladder
+            coins += rungs[p, RUNG_COIN]
+            hot[row + 1, HIT_SLOPE] += coins
+            hot[row + 1, HIT_PNL] = hot[row, HIT_PNL] + rungs[p, RUNG_PNL]
+            hot[row + 1, HIT_DEFICIT] = hot[row, HIT_DEFICIT] + rungs[p, RUNG_DEFICIT]
+            hot[row + 1, HIT_NOTIONAL] = hot[row, HIT_NOTIONAL] + rungs[p, RUNG_NOTIONAL]
+            kind = rungs[p, RUNG_KIND]
+            count = STOP if kind == STOPPED else 1 if kind == LIQUIDATED else 0
+            hot[row + 1, HIT_COUNTS] = hot[row, HIT_COUNTS] + count
+            cold[row + 1, HIT_VENUE] = cold[row, HIT_VENUE] + rungs[p, RUNG_VENUE]
+            cold[row + 1, HIT_COST] = cold[row, HIT_COST] + rungs[p, RUNG_COST]

@@ -14,48 +14,20 @@ inverse ones. The order of payment is `docs/design/0004-ladder.md`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numba import njit
 
 from risk.errors import ConfigError, DataError
+from risk.liquidation.columns import Held, Rules, Terms
+from risk.liquidation.steps import tier_of
+from risk.margin.partial import read_step_rule
 
 
-@dataclass(frozen=True)
-class Terms:
-    """Columns on (position,) of the priced positions, in book order.
-
-    Prices are *adverse coordinates* ``u = -direction * x``: they rise as the price moves against
-    the holder, so one comparison ``first <= u`` serves longs and shorts.
-    """
-
-    row: np.ndarray  # row in the book
-    asset: np.ndarray
-    direction: np.ndarray
-    is_inverse: np.ndarray
-    equity: np.ndarray  # USD at the mark
-    exposure: np.ndarray  # USD per unit of price ratio
-    first: np.ndarray  # the stop if there is one, else the margin trigger; inf: never closed
-    margin: np.ndarray  # the margin trigger; inf: none
-    alpha: np.ndarray  # USD
-    beta: np.ndarray  # USD per unit of price ratio
-    cost: np.ndarray  # market cost, USD at ratio 1
-    fee: np.ndarray  # liquidation fee, USD at ratio 1
-    notional: np.ndarray  # USD at ratio 1
-    to_holder: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-    def take(self, index: np.ndarray) -> Terms:
-        """The positions at `index`, in that order."""
-        return Terms(**{name: column[index] for name, column in vars(self).items()})
-
-
-def close_out_terms(book: pa.Table, assets: Sequence[str]) -> Terms:
-    """Terms of the priced positions of a book.
+def close_out_terms(book: pa.Table, assets: Sequence[str]) -> tuple[Terms, Rules]:
+    """Terms of the priced positions of a book, and the rules that cut some of them.
 
     Parameters
     ----------
@@ -66,7 +38,7 @@ def close_out_terms(book: pa.Table, assets: Sequence[str]) -> Terms:
 
     Returns
     -------
-    Terms
+    Terms, Rules
 
     Raises
     ------
@@ -84,24 +56,27 @@ def close_out_terms(book: pa.Table, assets: Sequence[str]) -> Terms:
     if unknown:
         raise DataError(f"no driver for asset {', '.join(unknown)}; mark its positions unpriced")
     position = {asset: i for i, asset in enumerate(assets)}
-    asset = np.array([position[name] for name in names], "i4")[codes]
 
     direction = column("direction")
     inverse = priced["is_inverse"].to_numpy(zero_copy_only=False)
     equity, exposure, notional = (
         column(name) for name in ("equity_usd", "exposure_usd", "notional_usd")
     )
-    cost = column("closing_fee_rate") * notional
-    fee = column("liquidation_fee_rate") * notional
+    closing_fee, impact = column("closing_fee_rate"), np.zeros(len(rows))
+    cost = (closing_fee + impact) * notional
     margin = -direction * column("trigger")
     stop = -direction * column("stop_trigger")
     margin[np.isnan(margin)] = np.inf
     stop[np.isnan(stop)] = np.inf
-    return Terms(
+    # What was paid at entry: the notional less what the price has added since.
+    unit = notional / column("notional")
+    gained = np.where(inverse, -direction, direction) * column("unrealized_pnl") * unit
+    rules, rule = _read_rules(priced["liquidation_steps"])
+    terms = Terms(
         row=rows,
-        asset=asset,
+        asset=np.array([position[name] for name in names], "i4")[codes],
         direction=direction.astype("i1"),
-        is_inverse=inverse,
+        inverse=inverse,
         equity=equity,
         exposure=exposure,
         first=np.minimum(stop, margin),
@@ -109,10 +84,90 @@ def close_out_terms(book: pa.Table, assets: Sequence[str]) -> Terms:
         alpha=equity - exposure - np.where(inverse, cost, 0.0),
         beta=exposure - np.where(inverse, 0.0, cost),
         cost=cost,
-        fee=fee,
+        fee=column("liquidation_fee_rate") * notional,
         notional=notional,
         to_holder=priced["leftover_to_holder"].to_numpy(zero_copy_only=False),
+        closing_fee=closing_fee,
+        impact=impact,
+        entered=notional - gained,
+        unit=unit,
+        rule=rule,
     )
+    able = np.flatnonzero((rule >= 0) & np.isfinite(margin))
+    cut = able[is_cut(held_positions(terms.take(able), rule[able]), rules)]
+    kept = np.full(len(rows), -1, "i4")
+    kept[cut] = rule[cut]
+    return terms._replace(rule=kept), rules
+
+
+def held_positions(terms: Terms, rule: np.ndarray) -> Held:
+    """Positions under rules (position,) that cut them in steps, in the coordinate of `Held`."""
+    head = np.where(terms.inverse, -1.0, 1.0) * terms.direction
+    return Held(
+        asset=terms.asset,
+        side=(terms.direction < 0).astype("i1"),
+        inverse=terms.inverse,
+        first=terms.first,
+        margin=terms.margin,
+        intercept=np.where(terms.inverse, terms.exposure, terms.equity - terms.exposure),
+        head=head,
+        notional=terms.notional,
+        entered=terms.entered,
+        unit=terms.unit,
+        rule=rule,
+        closing_fee=terms.closing_fee,
+        impact=terms.impact,
+        fee=terms.fee / terms.notional,
+        to_holder=terms.to_holder,
+    )
+
+
+@njit(cache=True)
+def is_cut(held: Held, rules: Rules) -> np.ndarray:
+    """Whether a liquidation of each position can be a cut: not if its value stays in low tiers."""
+    cut = np.empty(len(held.first), np.bool_)
+    for p in range(len(cut)):
+        value = held.entered[p]
+        if not rules.is_entry_basis[held.rule[p]]:
+            x = abs(held.margin[p])
+            y = 1.0 / x if held.inverse[p] else x
+            if held.head[p] < 0:
+                # The value grows on the way to bankruptcy, past which everything is closed.
+                reserve = 1.0 + held.closing_fee[p] + held.impact[p]
+                y = max(y, held.intercept[p] / (held.notional[p] * reserve))
+            value = held.notional[p] * y
+        # A hair more, so that rounding cannot hide a cut.
+        value *= (1.0 + 1e-9) / held.unit[p]
+        cut[p] = tier_of(rules, held.rule[p], value) >= rules.tiers_per_step[held.rule[p]]
+    return cut
+
+
+def _read_rules(column: pa.ChunkedArray) -> tuple[Rules, np.ndarray]:
+    """The distinct rules of a column of texts, and each row's rule, -1 for null."""
+    given = column.is_valid().to_numpy(zero_copy_only=False)
+    texts, codes = label_codes(column.filter(pa.array(given)))
+    rule = np.full(len(column), -1, "i4")
+    rule[given] = codes
+    parsed = [read_step_rule(text) for text in texts]
+    n_tiers = max((len(rule.floor) for rule in parsed), default=1)
+
+    def ladder(name: str) -> np.ndarray:
+        rows = [getattr(rule, name) for rule in parsed]
+        full = [row + row[-1:] * (n_tiers - len(row)) for row in rows]
+        return np.array(full, "f8").reshape(len(parsed), n_tiers)
+
+    rules = Rules(
+        n_tiers=np.array([len(rule.floor) for rule in parsed], "i8"),
+        tiers_per_step=np.array([rule.tiers_per_step for rule in parsed], "i8"),
+        is_entry_basis=np.array([rule.is_entry_basis for rule in parsed], bool),
+        trigger_fee=np.array([rule.trigger_fee_rate for rule in parsed], "f8"),
+        is_fee_at_bankruptcy=np.array([rule.is_fee_at_bankruptcy for rule in parsed], bool),
+        is_strict=np.array([rule.is_strict for rule in parsed], bool),
+        floor=ladder("floor"),
+        rate=ladder("rate"),
+        amount=ladder("amount"),
+    )
+    return rules, rule
 
 
 def label_codes(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:

@@ -43,16 +43,16 @@ def sort_paths(drivers: xr.Dataset, n_rungs: float = 0) -> Paths:
 
     `n_rungs` is how many rungs a ladder has: for long ladders finer buckets repay their making.
     """
-    extreme = adverse_extremes(drivers)
+    farthest = adverse_extremes(drivers)
     # Scenarios that tie hit the same rungs, so the fast sort's order among them changes no bit.
-    order = np.argsort(extreme, axis=2)
-    extreme = np.take_along_axis(extreme, order, axis=2)
+    order = np.argsort(farthest, axis=2)
+    extreme = np.take_along_axis(farthest, order, axis=2)
     fineness = 8 if n_rungs > 1000 else 2
     bucket = np.empty((*extreme.shape[:2], fineness * extreme.shape[2] + 2), "u4")
     scale = np.empty(extreme.shape[:2])
     fill_buckets(extreme, bucket, scale)
     last = np.ascontiguousarray(drivers["last"].values.T)
-    return Paths(extreme, order.astype("u4"), last, bucket, scale)
+    return Paths(farthest, extreme, order.astype("u4"), last, bucket, scale)
 
 
 def walk(
@@ -79,7 +79,7 @@ def walk(
     -------
     Dataset (scenario, cell)
         The attributes ``windows_looked_up`` and ``windows_one_by_one`` count how the gaps were
-        priced.
+        priced, ``positions_lived_again`` the positions with several rungs that a gap hit.
 
     Raises
     ------
@@ -94,9 +94,11 @@ def walk(
         name: np.empty(shape if is_wide or name not in _REST else (1, shape[1]), variable.dtype)
         for name, variable in CUBE.items()
     }
-    looked_up, one_by_one = walk_cells(
-        ladders.rungs,
-        sort_paths(drivers, len(ladders.rungs.first) / max(len(ladders.rungs.asset), 1)),
+    looked_up, one_by_one, lived = walk_cells(
+        ladders.walk_order,
+        ladders.plain,
+        ladders.steps,
+        sort_paths(drivers, ladders.n_rungs / max(ladders.n_ladders, 1)),
         group_gaps(drivers),
         small_window,
         is_wide,
@@ -105,5 +107,9 @@ def walk(
     # A transposed view: scenarios of one cell stay together in memory and on disk.
     return xr.Dataset(
         {name: (("scenario", "cell"), out[name].T) for name in variables},
-        attrs={"windows_looked_up": looked_up, "windows_one_by_one": one_by_one},
+        attrs={
+            "windows_looked_up": looked_up,
+            "windows_one_by_one": one_by_one,
+            "positions_lived_again": lived,
+        },
     )

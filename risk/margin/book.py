@@ -136,6 +136,7 @@ def build_book(
         "direction": pa.array(direction.astype(np.int8)),
         "is_inverse": pa.array(terms.is_inverse[row]),
         "leftover_to_holder": pa.array(terms.leftover_to_holder[row], mask=~is_priced),
+        "liquidation_steps": _optional_labels(row, terms.steps),
         "is_stale": pa.array(terms.is_stale[row]),
     }
     return conform(pa.table(values), BOOK, "book")
@@ -289,6 +290,15 @@ def _labels(codes: NDArray, values: Sequence[str]) -> pa.DictionaryArray:
     position = {value: i for i, value in enumerate(distinct)}
     recode = np.array([position[value] for value in values], dtype=np.int32)
     return pa.DictionaryArray.from_arrays(recode[codes], pa.array(distinct, pa.string()))
+
+
+def _optional_labels(codes: NDArray, values: Sequence[str | None]) -> pa.DictionaryArray:
+    """Dictionary column from codes into values, null where the value is None."""
+    distinct = sorted({value for value in values if value is not None})
+    position: dict[str | None, int] = {value: i for i, value in enumerate(distinct)}
+    recode = np.array([position.get(value, -1) for value in values], dtype=np.int32)[codes]
+    indices = pa.array(recode, mask=recode < 0)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(distinct, pa.string()))
 
 
 def _equals(column: pa.ChunkedArray, value: str) -> Bools:

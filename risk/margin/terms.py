@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from risk.errors import ConfigError
+from risk.margin.partial import step_rule
 from risk.margin.tiers import TierTables
 from risk.schema import USD_EQUIVALENTS
 
@@ -48,6 +49,8 @@ class Terms:
         Equity equal to the requirement is safe.
     trigger_fee_rate, closing_fee_rate, liquidation_fee_rate : ndarray (contract,)
         Fractions of the closed notional; the first is 0 where the trigger leaves it out.
+    steps : list of (str or None) (contract,)
+        Rule that cuts liquidations into steps, see `risk.margin.partial`; None: closed whole.
     asset, settle, kind, reason : list of str (contract,)
         Labels, and why the contract cannot be priced ("" where it can).
     """
@@ -66,6 +69,7 @@ class Terms:
     trigger_fee_rate: Floats
     closing_fee_rate: Floats
     liquidation_fee_rate: Floats
+    steps: list[str | None]
     asset: list[str]
     settle: list[str]
     kind: list[str]
@@ -139,6 +143,10 @@ def contract_terms(
         liquidation_fee_rate=np.array(
             [rule.liquidation_fee_rate for rule in rules], dtype=np.float64
         ),
+        steps=[
+            _steps(rule, tiers, tiers.table_of.get(name))
+            for rule, name in zip(rules, names, strict=True)
+        ],
         asset=[row["base"] for row in rows],
         settle=[row["settle"] for row in rows],
         kind=[_kind(row) for row in rows],
@@ -146,6 +154,11 @@ def contract_terms(
             _reason(row, tiers, fee, close) for row, fee in zip(rows, trigger_fee, strict=True)
         ],
     )
+
+
+def _steps(rule: VenueRules, tiers: TierTables, table: int | None) -> str | None:
+    steps = None if table is None else step_rule(rule, tiers, table)
+    return None if steps is None else steps.to_text()
 
 
 def _has_mark(row: Mapping[str, Any]) -> bool:

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from risk.errors import ConfigError
 
@@ -75,6 +82,9 @@ class VenueRules(BaseModel):
         Who keeps collateral left after a liquidation.
     partial : {"none", "tiers"}
         Whether a position is closed whole or in steps through the tiers.
+    tiers_per_step : int
+        With ``partial: tiers``, how many tiers a cut goes down; a position in one of that many
+        lowest tiers is closed whole.
     boundary : {"at", "below"}
         Whether equity equal to maintenance is liquidated or safe.
     option_margin : {"deribit", "okx"}, optional
@@ -95,9 +105,16 @@ class VenueRules(BaseModel):
     liquidation_fee_rate: _Rate
     leftover: Literal["fund", "holder"]
     partial: Literal["none", "tiers"]
+    tiers_per_step: Annotated[int, Field(ge=1, le=20, strict=True)] = 1
     boundary: Literal["at", "below"]
     option_margin: Literal["deribit", "okx"] | None = None
     insurance_fund: InsuranceFund
+
+    @model_validator(mode="after")
+    def _steps_need_partial(self) -> VenueRules:
+        if self.partial == "none" and "tiers_per_step" in self.model_fields_set:
+            raise ValueError("tiers_per_step needs partial: tiers")
+        return self
 
 
 def find_venue_file(folders: Sequence[Path], venue: str) -> Path:
@@ -171,7 +188,7 @@ def load_venue_rules(
     Raises
     ------
     ConfigError
-        If a venue has no file, no rule in force yet, a faulty file, or ``partial: tiers``.
+        If a venue has no file, no rule in force yet, or a faulty file.
     """
     return {
         venue: _rule_in_force(find_venue_file(folders, venue), venue, as_of)
@@ -186,13 +203,7 @@ def _rule_in_force(path: Path, venue: str, as_of: dt.date) -> VenueRules:
         raise ConfigError(
             f"{path}: no rule is in force on {as_of}; the first starts on {rules[0].valid_from}"
         )
-    rule = in_force[-1]
-    if rule.partial == "tiers":
-        raise ConfigError(
-            f"{path}: the rule from {rule.valid_from} has partial: tiers, which is not built yet; "
-            "use partial: none"
-        )
-    return rule
+    return in_force[-1]
 
 
 def _parse_rule(path: Path, venue: str, number: int, rule: Any) -> VenueRules:
