@@ -30,7 +30,7 @@ FLOORS = [
         "risk.reports",
     },
     {"risk.config"},
-    {"risk.block", "risk.store", "risk.findings"},
+    {"risk.block", "risk.store", "risk.standing"},
     {"risk.findings", "risk.replay"},
     {"risk.explain"},
     {"risk.pipeline"},
