@@ -13,22 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
-from prefect import flow, get_client, runtime, task
+from prefect import flow, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas import State, TaskRun
-from prefect.logging import get_run_logger
-from prefect.states import Completed
 from prefect.tasks import Task
 
-from flows.card import show_card, show_failure
-from flows.notices import CONSOLE, log_file
+from flows.record import begin, end, recorded
 from flows.watch import Watch, watched
 from risk import pipeline
-from risk.config import Config, load_config
-from risk.errors import BulkheadError, RunError
+from risk.config import load_config
+from risk.errors import RunError
 from risk.pipeline import Night
-from risk.store import Run
-from risk.terminal import verdict
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,12 +41,13 @@ def _may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> boo
     return isinstance(state.data, OSError | RunError)
 
 
-def _stage(name: str, title: str, *, minutes: int) -> Task[[Night, Watch], None]:
+def _stage(name: str, title: str, *, minutes: int) -> Task[[Night, Watch], Night]:
     """A stage of the pipeline as a task: followed, tried again, stopped when it hangs."""
 
-    def stage(night: Night, watch: Watch) -> None:
+    def stage(night: Night, watch: Watch) -> Night:
         with watch.stage(name):
             pipeline.STAGES[name](night, watch)
+        return night  # handed on, so that the UI draws the stages as a chain
 
     wrap = task(
         name=title,
@@ -127,42 +123,27 @@ def nightly(
     )
     if as_of == "scheduled" and settings.as_of_date is None:
         settings = settings.model_copy(update={"as_of": last_closed_day()})
-    with told(settings):
+    with recorded(settings.out / "logs" / "nightly.log"):
         night = open_night(settings)
-        begin(night)
-        if night.is_finished:
-            return closing_state(pipeline.finished(night))
-        with closing(night), watched(list(pipeline.STAGES)) as watch:
-            load_book(night, watch)
-            prepare_scenarios(night, watch)
-            build_ladders(night, watch)
-            simulate(night, watch)
-            measure(night, watch)
-            report(night, watch)
-            run = publish(night, watch.timings)
-        return closing_state(run)
+        with closing(night):
+            begin(night)
+            if night.is_finished:
+                return end(pipeline.finished(night))
+            with watched(list(pipeline.STAGES)) as watch:
+                night = load_book(night, watch)
+                night = prepare_scenarios(night, watch)
+                night = build_ladders(night, watch)
+                night = simulate(night, watch)
+                night = measure(night, watch)
+                night = report(night, watch)
+                run = publish(night, watch.timings)
+            return end(run)
 
 
 def last_closed_day() -> dt.date:
     """The UTC day that was over when this flow run was due."""
     due = runtime.flow_run.scheduled_start_time
     return due.astimezone(dt.UTC).date() - dt.timedelta(days=1)
-
-
-def begin(night: Night) -> None:
-    """Name the flow run after its night, which is known once the snapshot is found."""
-    with get_client(sync_client=True) as client:
-        client.update_flow_run(runtime.flow_run.id, name=f"night of {night.as_of}")
-    state = "is finished already" if night.is_finished else "begins"
-    get_run_logger().info("night of %s, run %s: %s", night.as_of, night.run_id, state)
-
-
-def closing_state(run: Run) -> State[str]:
-    """Show the card, and name the state after the limits: a breach finishes, but is seen."""
-    show_card(run)
-    get_run_logger().info("%s: %s", verdict(run), run.path)
-    name = "Breached" if run.breaches else "Completed"
-    return Completed(name=name, message=f"{verdict(run)}: {run.path}", data=str(run.path))
 
 
 @contextmanager
@@ -172,25 +153,3 @@ def closing(night: Night) -> Iterator[None]:
         yield
     finally:
         pipeline.close(night)
-
-
-@contextmanager
-def told(config: Config) -> Iterator[None]:
-    """Write the night's log file; when it fails, say so in the UI too."""
-    log = config.out / "logs" / "nightly.log"
-    with log_file(log):
-        try:
-            yield
-        except Exception as error:
-            get_run_logger().error("the night failed: %s", sentence(error), exc_info=error)
-            if runtime.deployment.id:  # nobody else tells the terminal that serves the schedule
-                CONSOLE.print(f"the night failed: {sentence(error)}", markup=False, soft_wrap=True)
-            show_failure(sentence(error), log)
-            raise
-
-
-def sentence(error: Exception) -> str:
-    """What went wrong, for a person."""
-    if isinstance(error, BulkheadError):
-        return str(error)
-    return f"{type(error).__name__}: {error}"

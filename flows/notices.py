@@ -21,10 +21,13 @@ _RUNS = ("prefect.flow_runs", "prefect.task_runs")
 
 
 def console_handler() -> logging.Handler:
-    """Handler that prints above the progress bar."""
-    return RichHandler(
-        console=CONSOLE, show_time=False, show_level=True, show_path=False, markup=False
+    """Handler that prints above the progress bar: warnings, and what the schedule's runner does."""
+    handler = RichHandler(console=CONSOLE, show_time=False, show_path=False, markup=False)
+    # By level alone dask would get through, which sets the level of its own loggers.
+    handler.addFilter(
+        lambda record: record.levelno >= logging.WARNING or record.name == "prefect.runner"
     )
+    return handler
 
 
 class OneSentence(logging.Filter):

@@ -180,20 +180,24 @@ def _bar(console: Console) -> Iterator[Progress]:
     from rich import progress as bars
 
     columns = (
-        bars.TextColumn("{task.description:<22}"),
+        bars.TextColumn("{task.description:<18}"),
         bars.BarColumn(bar_width=30),
-        bars.MofNCompleteColumn(),
         bars.TimeElapsedColumn(),
+        bars.TextColumn("{task.fields[parts]}"),
     )
     with bars.Progress(*columns, console=console) as shown:
         tasks: dict[str, bars.TaskID] = {}
 
         def update(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = shown.add_task(stage, total=total)
+                # A stage of one part only says that it is under way.
+                known = None if total == 1 else total
+                tasks[stage] = shown.add_task(stage, total=known, parts="")
             # A stage of many parts is followed by the pipeline's word that it is over.
-            if not shown.tasks[tasks[stage]].finished:
-                shown.update(tasks[stage], completed=done, total=total)
+            if shown.tasks[tasks[stage]].finished or (total == 1 and not done):
+                return
+            parts = "" if total == 1 else f"{done:,} of {total:,} blocks"
+            shown.update(tasks[stage], completed=done, total=total, parts=parts)
 
         yield update
 

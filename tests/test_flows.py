@@ -263,7 +263,7 @@ def test_a_stage_calls_its_function_and_is_timed(followed, monkeypatch):
         progress("simulate", 1, 4)
 
     monkeypatch.setitem(pipeline.STAGES, "simulate", work)
-    nightly.simulate.fn("the night", follow)
+    assert nightly.simulate.fn("the night", follow) == "the night"
     assert calls == ["the night"]
     assert shown == [("simulate", 0, 1), ("simulate", 1, 4), ("simulate", 1, 1)]
     assert told == [12.5, 50.0]
@@ -358,6 +358,33 @@ def test_a_killed_night_leaves_no_server_behind(tmp_path):
         return not stat.exists() or stat.read_text().split()[2] == "Z"
 
     wait_for(is_gone, 30)
+
+
+@pytest.mark.drill
+def test_a_killed_night_is_marked_by_the_start_that_resumes_it(
+    config, start, prefect_url, tmp_path
+):
+    """Prefect itself leaves a killed run RUNNING for ever."""
+    scenarios = {"monte_carlo": {"paths": 4000, "steps": 24, "block": 64}}
+    path = config(scenarios=scenarios)
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "flows", str(path)],
+        cwd=tmp_path,
+        env=os.environ | {"PREFECT_API_URL": prefect_url, "PYTHONPATH": str(ROOT)},
+        start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    part = wait_for(lambda: next((tmp_path / "runs").glob("as_of=*/.run=*.part/blocks"), None))
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    status, _, err, (seen,) = start(path)
+    assert status == 0, err
+    tag = part.parent.name.removeprefix(".run=").removesuffix(".part")
+    runs = ask(
+        prefect_url, "/flow_runs/filter",
+        {"flow_runs": {"tags": {"all_": [tag]}}, "sort": "START_TIME_ASC"},
+    )  # fmt: skip
+    assert [run["state_type"] for run in runs] == ["CRASHED", "COMPLETED"]
+    assert runs[1]["id"] == seen["id"]
 
 
 @pytest.mark.drill
