@@ -31,7 +31,17 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	$(BIN)/python -m pip check
 	$(BIN)/prefect server database upgrade -y
+	@$(MAKE) --no-print-directory warm
 	@touch $@
+
+# A small night compiles the kernels and lists the fonts: once, here, and not in the first real one.
+.PHONY: warm
+warm:
+	@rm -rf build/warm && mkdir -p build/warm && ln -s ../../configs build/warm/configs
+	@cd build/warm && ../../$(BIN)/bulkhead sample --out data --positions 300 --seed 1 >/dev/null 2>&1
+	@cd build/warm && { ../../$(BIN)/bulkhead run configs/demo.yaml --executor plain >run.txt 2>&1 || \
+	  [ $$? -eq 3 ] || { cat run.txt >&2; exit 1; }; }
+	@rm -rf build/warm
 
 run: setup ## a sample book if there is none, then the nightly flow on configs/demo.yaml
 	@ls -d data/as_of=* >/dev/null 2>&1 || \
