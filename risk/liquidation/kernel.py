@@ -77,8 +77,11 @@ def _count_rungs(first, begin, end, extreme, bucket, scale, new):
 
 
 @njit(cache=True, nogil=True)
-def _add_hits(ladder, sums, paths, new, row, is_wide, totals):
-    """Add what a ladder closes at its triggers, and what survives, to the totals of a cell."""
+def _add_hits(ladder, sums, paths, new, row, is_wide, is_first, totals):
+    """Add what a ladder closes at its triggers, and what survives, to the totals of a cell.
+
+    The first ladder of a cell overwrites them.
+    """
     pnl, deficit, notional, counts, venue_gain, market_cost = totals
     a, s = sums.asset[ladder], sums.side[ladder]
     start, stop = sums.start[ladder], sums.start[ladder + 1]
@@ -92,15 +95,16 @@ def _add_hits(ladder, sums, paths, new, row, is_wide, totals):
         row[order[j]] = r
     for i in range(len(row)):
         r = row[i]
-        pnl[i] += hot[r, HIT_PNL] + hot[r, HIT_SLOPE] * (last[i] - 1.0)
-        deficit[i] += hot[r, HIT_DEFICIT]
-        notional[i] += hot[r, HIT_NOTIONAL]
-        counts[i] += hot[r, HIT_COUNTS]
+        gain = hot[r, HIT_PNL] + hot[r, HIT_SLOPE] * (last[i] - 1.0)
+        pnl[i] = gain if is_first else pnl[i] + gain
+        deficit[i] = hot[r, HIT_DEFICIT] if is_first else deficit[i] + hot[r, HIT_DEFICIT]
+        notional[i] = hot[r, HIT_NOTIONAL] if is_first else notional[i] + hot[r, HIT_NOTIONAL]
+        counts[i] = hot[r, HIT_COUNTS] if is_first else counts[i] + hot[r, HIT_COUNTS]
     if is_wide:
         for i in range(len(row)):
-            r = row[i]
-            venue_gain[i] += cold[r, HIT_VENUE]
-            market_cost[i] += cold[r, HIT_COST]
+            venue, cost = cold[row[i], HIT_VENUE], cold[row[i], HIT_COST]
+            venue_gain[i] = venue if is_first else venue_gain[i] + venue
+            market_cost[i] = cost if is_first else market_cost[i] + cost
 
 
 @njit(cache=True, nogil=True)
@@ -124,11 +128,12 @@ def walk_cells(
         totals = (
             pnl[cell], deficit[cell], notional[cell], counts, venue_gain[wide], market_cost[wide]
         )  # fmt: skip
-        for total in totals:
-            total[:] = 0.0
+        is_first = True
         for sums in (plain.sums, steps.sums):
             for ladder in range(sums.cell_start[cell], sums.cell_start[cell + 1]):
-                _add_hits(ladder, sums, paths, new, row, is_wide, totals)
+                _add_hits(ladder, sums, paths, new, row, is_wide, is_first, totals)
+                is_first = False
+        before = looked_up + one_by_one + lived
         for ladder in range(plain.sums.cell_start[cell], plain.sums.cell_start[cell + 1]):
             some, others = correct_gaps(
                 ladder, plain, gaps, paths.last, small_window, is_wide, totals
@@ -137,10 +142,11 @@ def walk_cells(
             one_by_one += others
         for ladder in range(steps.sums.cell_start[cell], steps.sums.cell_start[cell + 1]):
             lived += correct_steps(ladder, steps, gaps, paths, is_wide, totals)
-        # Taking a gap's rungs out of a running sum can leave a rounding crumb below zero.
-        for total in totals[1:]:
-            for i in range(n):
-                total[i] = total[i] if total[i] > 0.0 else 0.0
+        if looked_up + one_by_one + lived > before:
+            # Taking a gap's rungs out of a running sum can leave a rounding crumb below zero.
+            for total in totals[1:]:
+                for i in range(n):
+                    total[i] = total[i] if total[i] > 0.0 else 0.0
         for i in range(n):
             both = np.int64(counts[i])
             liquidations[cell, i] = both & (STOP - 1)
