@@ -12,7 +12,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from risk.cube import check_block, load_record, write_block
+from risk.cube import check_block, load_record, read_dataset, write_block
 from risk.drivers import slice_drivers
 from risk.engine import Block
 from risk.liquidation import Ladders, load_ladders, walk
@@ -68,5 +68,4 @@ def _record(workspace: str, scenario_set: str) -> xr.Dataset:
 
 @lru_cache(maxsize=2)
 def _calibration(workspace: str) -> xr.Dataset:
-    path = Path(workspace) / "calibration.zarr"
-    return xr.open_zarr(path, consolidated=False, chunks=None).load()
+    return read_dataset(Path(workspace) / "calibration.zarr")

@@ -146,13 +146,19 @@ def open_tree(path: Path) -> xr.DataTree:
     # Chunks hold whole cells: read them in that order, or every read turns them over.
     with zarr.config.set({"array.order": "F"}):
         tree = xr.open_datatree(path, engine="zarr", consolidated=False, chunks=None)
-    # A file system lists names in any order; the order of a report must not follow it.
     return xr.DataTree.from_dict(
-        {
-            name: plain_text(node.to_dataset())[sorted(map(str, node.data_vars))]
-            for name, node in sorted(tree.children.items())
-        }
+        {name: _in_order(node.to_dataset()) for name, node in sorted(tree.children.items())}
     )
+
+
+def read_dataset(path: Path) -> xr.Dataset:
+    """Read one Zarr group into memory: labels as plain strings, variables in name order."""
+    return _in_order(xr.open_zarr(path, consolidated=False, chunks=None).load())
+
+
+def _in_order(dataset: xr.Dataset) -> xr.Dataset:
+    # A file system lists names in any order; the order of a report must not follow it.
+    return plain_text(dataset)[sorted(map(str, dataset.data_vars))]
 
 
 def open_cube(folder: Path) -> xr.DataTree:

@@ -22,7 +22,7 @@ import xarray as xr
 from risk.capital import adequacy, load_capital
 from risk.config import Config, config_digest
 from risk.coverage import reasons
-from risk.cube import load_record, open_cube, open_tree, plain_text
+from risk.cube import load_record, open_cube, open_tree, read_dataset
 from risk.drivers import make_drivers
 from risk.liquidation import load_ladders, walk
 from risk.margin.venues import VenueRules
@@ -206,7 +206,7 @@ def breaches(facts: pa.Table, inputs: ReportInputs) -> tuple[str, ...]:
 def _stored(path: Path) -> xr.Dataset | None:
     if not path.exists():
         return None
-    return plain_text(xr.open_zarr(path, consolidated=False, chunks=None).load())
+    return read_dataset(path)
 
 
 def _json(path: Path) -> Any:

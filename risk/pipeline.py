@@ -31,6 +31,7 @@ from risk.cube import (
     open_cube,
     open_drivers,
     plain_text,
+    read_dataset,
     save_record,
 )
 from risk.drivers import slice_drivers
@@ -434,9 +435,7 @@ def _scenario_labels(night: Night, name: str) -> xr.Dataset:
         sources = np.array([source.format(i // drawn.block) for i in numbers], object)
         settings = path_settings(night.config)
         assert settings is not None
-        calibration = xr.open_zarr(
-            night.folder / "calibration.zarr", consolidated=False, chunks=None
-        ).load()
+        calibration = read_dataset(night.folder / "calibration.zarr")
         weight = path_weights(calibration, drawn.paths, settings)
         return xr.Dataset(
             coords={
