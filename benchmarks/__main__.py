@@ -13,6 +13,7 @@ SECTIONS = {
     "The ladder kernel, one thread, against NumPy in chunks": "benchmarks.kernel",
     "The engine, against drawing the same paths": "benchmarks.engine",
     "The whole night, from the command line": "benchmarks.night",
+    "Variance reduction, against plain draws": "benchmarks.variance",
 }
 
 

@@ -217,7 +217,7 @@ def test_the_compiled_block_is_the_slow_obvious_one(name):
     drivers = draw(calibration, n=n, model=name, steps=steps, horizon_days=days)
     paths = Paths(**{key: KEY[key] for key in ("seed", "set_code", "block")}, steps=steps,
                   horizon_days=days, model=name)  # fmt: skip
-    jumps = monte_carlo._jumps(calibration, paths)()
+    jumps = monte_carlo._jumps(calibration, paths)(None)
     shape = (steps, 3, TILE)
     normal = paths.stream("normal").standard_normal(shape)
     down = paths.stream("reach_low").standard_exponential(shape)

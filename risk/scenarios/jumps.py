@@ -6,6 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
+from scipy import special
+
+#: More common jumps than this in one path are not drawn; their probability is below any float's.
+_MOST_JUMPS = 200
 
 #: What `calibrate` says about jumps.
 JUMP_PARAMETERS = (
@@ -69,13 +73,56 @@ def draw_common(
     count = rng.poisson(expected * eligible)
     scenario, step = rng.integers(0, eligible, count), rng.integers(0, steps, count)
     market = rng.normal(parameter["common_mean"], parameter["common_sd"], count)
-    n_assets = len(parameter["own_mean"])
-    residual = rng.standard_normal((count, n_assets)) * parameter["common_residual_sd"]
     return Common(
         step,
         2 * scenario + 1 if odd_only else scenario,
-        market[:, None] * parameter["common_loading"] + residual,
+        _sizes(rng, parameter, market),
     )
+
+
+def place_common(
+    rng: np.random.Generator,
+    parameter: dict[str, np.ndarray],
+    uniform: np.ndarray,
+    steps: int,
+    expected: np.ndarray,
+) -> Common:
+    """Common jumps whose number and first size are given as probabilities.
+
+    Parameters
+    ----------
+    rng : Generator
+        Of everything else: times, further sizes, residuals.
+    parameter : dict
+    uniform : ndarray (2, scenario)
+        In (0, 1): number, and size of the first.
+    steps : int
+    expected : ndarray (scenario,)
+        Mean number of each scenario.
+    """
+    count = np.zeros(uniform.shape[1], "i8")
+    left, term, k = uniform[0] - np.exp(-expected), np.exp(-expected), 0
+    while (left > 0).any() and k < _MOST_JUMPS:
+        k += 1
+        count += left > 0
+        term = term * expected / k
+        left = left - term
+    scenario = np.repeat(np.arange(len(count)), count)
+    market = rng.normal(parameter["common_mean"], parameter["common_sd"], len(scenario))
+    first = np.diff(scenario, prepend=-1) > 0
+    given = special.ndtri(uniform[1, scenario[first]])
+    market[first] = parameter["common_mean"] + parameter["common_sd"] * given
+    step = rng.integers(0, steps, len(scenario))
+    return Common(step, scenario, _sizes(rng, parameter, market))
+
+
+def _sizes(
+    rng: np.random.Generator, parameter: dict[str, np.ndarray], market: np.ndarray
+) -> np.ndarray:
+    """What a move of the market is to every asset (jump, asset)."""
+    shape = (len(market), len(parameter["own_mean"]))
+    residual = rng.standard_normal(shape) * parameter["common_residual_sd"]
+    return market[:, None] * parameter["common_loading"] + residual
 
 
 def draw_own(

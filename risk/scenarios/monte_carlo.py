@@ -25,6 +25,7 @@ from risk.scenarios.jumps import (
     in_order,
     jump_parameters,
     no_jumps,
+    place_common,
 )
 from risk.scenarios.mixing import CopulaMixing, Day, SharedMixing
 from risk.scenarios.paths import diffuse, jump
@@ -128,21 +129,31 @@ def path_weights(calibration: xr.Dataset, n: int, settings: Mapping[str, Any]) -
 def _block_weights(calibration: xr.Dataset, paths: Paths, n: int) -> np.ndarray:
     """Likelihood ratios of the first n paths of a block, mean one."""
     draw = _common_jumps(calibration, paths)
+    shape = (calibration.sizes["asset"], TILE)
+    normals = make_normals(paths, shape, np.eye(shape[0]))
     counts = [
-        np.bincount(np.concatenate([part.scenario for part in draw()]), minlength=TILE)
+        np.bincount(
+            np.concatenate([part.scenario for part in draw(normals.begin_tile())]), minlength=TILE
+        )
         for _ in range(0, n, TILE)
     ]
     expected = float(calibration["common_intensity"]) * paths.horizon_days
     return raw_weights(np.concatenate(counts)[:n], expected, paths.tilt)
 
 
-def _common_jumps(calibration: xr.Dataset, paths: Paths) -> Callable[[], list[Common]]:
-    """A function that draws the common jumps of the next tile."""
+def _common_jumps(
+    calibration: xr.Dataset, paths: Paths
+) -> Callable[[np.ndarray | None], list[Common]]:
+    """A function that draws the common jumps of the next tile, from uniforms if it gets any."""
     parameter = jump_parameters(calibration)
     expected = float(parameter["common_intensity"]) * paths.horizon_days
     common, extra = paths.stream("common_jumps"), paths.stream("extra_jumps")
 
-    def draw() -> list[Common]:
+    def draw(uniform: np.ndarray | None) -> list[Common]:
+        if uniform is not None:
+            # A coordinate of its own picks the tilted half: points of odd number are no net.
+            each = np.where(uniform[0] < 0.5, expected, expected * paths.tilt)
+            return [place_common(common, parameter, uniform[1:], paths.steps, each)]
         parts = [draw_common(common, parameter, TILE, paths.steps, expected)]
         if paths.tilt > 1:
             more = expected * (paths.tilt - 1)
@@ -152,15 +163,15 @@ def _common_jumps(calibration: xr.Dataset, paths: Paths) -> Callable[[], list[Co
     return draw
 
 
-def _jumps(calibration: xr.Dataset, paths: Paths) -> Callable[[], Jumps]:
+def _jumps(calibration: xr.Dataset, paths: Paths) -> Callable[[np.ndarray | None], Jumps]:
     """A function that draws all jumps of the next tile."""
     if not paths.jumps:
-        return no_jumps
+        return lambda uniform: no_jumps()
     parameter = jump_parameters(calibration)
     common, own = _common_jumps(calibration, paths), paths.stream("own_jumps")
 
-    def draw() -> Jumps:
-        together = common()
+    def draw(uniform: np.ndarray | None) -> Jumps:
+        together = common(uniform)
         alone = draw_own(own, parameter, TILE, paths.steps, paths.horizon_days)
         return in_order(together, alone, calibration.sizes["asset"])
 
@@ -177,8 +188,7 @@ def _tiles(calibration: xr.Dataset, paths: Paths, n: int) -> Iterator[tuple[np.n
     mixing, mixing_stream = _mixing(calibration, paths.model), paths.stream("mixing")
     draw_jumps = _jumps(calibration, paths)
     for first in range(0, n, TILE):
-        jumps = draw_jumps()
-        # Before the steps: a Sobol point begins with them.
+        jumps = draw_jumps(normals.begin_tile())
         chi_square = normals.chi_square(mixing_stream, mixing.df, len(days))
         steps = normals.steps(paths.steps)
         last, low, high = np.zeros(shape), np.zeros(shape), np.zeros(shape)

@@ -28,6 +28,10 @@ class PlainNormals:
     def __init__(self, rng: np.random.Generator, shape: tuple[int, int]) -> None:
         self._rng, self._shape = rng, shape
 
+    def begin_tile(self) -> np.ndarray | None:
+        """Uniforms of the common jumps (3, scenario): tilted, how many, how large; or none."""
+        return None
+
     def steps(self, n: int) -> Iterator[np.ndarray]:
         """Normals of each step of one tile (asset, scenario); the array is used again."""
         normal = np.empty(self._shape)
@@ -49,6 +53,10 @@ class MirroredNormals:
     def __init__(self, rng: np.random.Generator, shape: tuple[int, int]) -> None:
         self._rng, self._shape = rng, shape
 
+    def begin_tile(self) -> np.ndarray | None:
+        """As `PlainNormals.begin_tile`."""
+        return None
+
     def steps(self, n: int) -> Iterator[np.ndarray]:
         """As `PlainNormals.steps`."""
         half = self._shape[1] // 2
@@ -66,9 +74,10 @@ class MirroredNormals:
 class SobolNormals:
     """Scrambled Sobol points [1]_ for what matters most, plain draws for the rest.
 
-    In this order: each day's volatility, the end of the path along the principal components of the
-    correlation, then its middle along them (Brownian-bridge ordering [2]_). The steps in between
-    are plain draws, moved so that they add up to the given sums.
+    In this order: the common jumps (whether tilted, how many, how large the first), each day's
+    volatility, the end of the path along the principal components of the correlation, then its
+    middle along them (Brownian-bridge ordering [2]_). The steps in between are plain draws, moved
+    so that they add up to the given sums.
 
     Parameters
     ----------
@@ -103,21 +112,26 @@ class SobolNormals:
         days: int,
     ) -> None:
         self._rng, self._shape, self._rotation, self._days = rng, shape, rotation, days
-        self._engine = qmc.Sobol(days + 2 * shape[0], scramble=True, bits=_BITS, rng=scramble)
+        n_coordinates = 3 + days + 2 * shape[0]
+        self._engine = qmc.Sobol(n_coordinates, scramble=True, bits=_BITS, rng=scramble)
         if first:  # SciPy cannot skip nothing
             self._engine.fast_forward(first)
         self._point = np.empty((0, shape[1]))
 
-    def chi_square(self, rng: np.random.Generator, df: float, days: int) -> np.ndarray:
-        """As `PlainNormals.chi_square`; begins the tile, so it comes before its steps."""
+    def begin_tile(self) -> np.ndarray | None:
+        """As `PlainNormals.begin_tile`; takes the next points."""
         # Half a digit, so that no coordinate is zero.
         self._point = self._engine.random(self._shape[1]).T + 0.5 ** (_BITS + 1)
-        return 2 * special.gammaincinv(df / 2, self._point[:days])
+        return self._point[:3]
+
+    def chi_square(self, rng: np.random.Generator, df: float, days: int) -> np.ndarray:
+        """As `PlainNormals.chi_square`."""
+        return 2 * special.gammaincinv(df / 2, self._point[3 : 3 + days])
 
     def steps(self, n: int) -> Iterator[np.ndarray]:
         """As `PlainNormals.steps`."""
         n_assets = self._shape[0]
-        normal = special.ndtri(self._point[self._days :])
+        normal = special.ndtri(self._point[3 + self._days :])
         end = correlate(self._rotation, normal[:n_assets])
         middle = correlate(self._rotation, normal[n_assets:])
         early = n // 2
