@@ -90,16 +90,15 @@ def replay_night(inputs: Inputs, night: dt.date) -> dict[str, pa.Table]:
     past = inputs.history.sel(day=slice(None, np.datetime64(night, "ns")))
     closed = past["close"].isel(day=-1)
     priced = np.isfinite(closed.reindex(asset=assets).values)
-    held, notional = _held(inputs.book, assets)
     moves = day_ratios(inputs.history, night, assets)
     moves = Ratios(*(np.where(priced, part, np.nan) for part in moves))
-    lost = [a for a, h, p, m in zip(assets, held, priced, moves.last[0], strict=True)
-            if h and p and np.isnan(m)]  # fmt: skip
-    is_known = bool((held & priced).any()) and not lost
+    lost = [assets[at] for at in np.flatnonzero(priced & np.isnan(moves.last[0]))]
+    is_known = bool(priced.any()) and not lost
     drivers = day_drivers(moves, assets, night, inputs.plan["gap"])
     realised = walk(inputs.ladders, drivers).isel(scenario=0)
     pnl = float(realised.pnl.sum()) if is_known else np.nan
-    share = float(notional[priced].sum() / notional.sum()) if notional.sum() else 0.0
+    notional = np.array([inputs.plan["notional_usd"][name] for name in assets])
+    share = float(notional[priced].sum() / notional.sum())
 
     marked = day_ratios(inputs.marks, night, assets)
     is_counted = _countable(inputs, priced & np.isfinite(marked.last[0]))
@@ -172,7 +171,9 @@ def _forecasts(
         place = np.clip(np.searchsorted(EDGES, chance, side="right") - 1, 0, N_BUCKETS - 1)
         place[~is_counted] = -1
         # The bucket is the only cell a forecast needs: fewer ladders, the same total.
-        labelled = inputs.book.append_column("bucket", pa.array(place.astype(str)))
+        names = pa.array([str(bucket) for bucket in range(-1, N_BUCKETS)])
+        labels = pa.DictionaryArray.from_arrays(pa.array(place + 1, pa.int32()), names)
+        labelled = inputs.book.append_column("bucket", labels)
         ladders = build_ladders(labelled, inputs.assets, ["bucket"], N_BUCKETS + 1)
         cubes = [walk(ladders, part) for part in parts]
         count = np.zeros((sum(n), N_BUCKETS))
@@ -240,16 +241,6 @@ def _liquidated(inputs: Inputs, day: xr.Dataset) -> np.ndarray:
     hit = np.zeros(inputs.book.num_rows, bool)
     hit[outcome.row.values] = outcome.outcome.values[0] == _LIQUIDATED
     return hit
-
-
-def _held(book: pa.Table, assets: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Whether an asset is held, and its notional in USD (asset,)."""
-    priced = book.filter(pc.equal(book["status"], "ok"))
-    place = {name: at for at, name in enumerate(assets)}
-    at = np.array([place[name] for name in priced["asset"].cast(pa.string()).to_pylist()], "i8")
-    notional = priced["notional_usd"].to_numpy(zero_copy_only=False)
-    n = len(assets)
-    return np.bincount(at, minlength=n) > 0, np.bincount(at, notional, n)
 
 
 def _variance(count: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -55,6 +55,9 @@ HORIZON_DAYS = 1
 #: Days of history a Monte Carlo calibration needs before the first night.
 MIN_CALIBRATION_DAYS = 61
 
+#: Texts of the book that no night reads.
+NOT_NEEDED = ["position_id", "account", "reason", "symbol", "book"]
+
 SCRATCH = (
     "blocks", "nights", "ladders", "history.npz", "marks.npz", "plan.json", "book.parquet",
     "coverage.parquet",
@@ -187,13 +190,20 @@ def _prepare(
     gross = gross_notional(snapshot.positions, snapshot.contracts)
     known = {str(name) for name in history["asset"].values}
     book = mark_unpriced(book, known).append_column("gross_notional_usd", gross)
-    held = book.filter(pc.equal(book["status"], "ok"))["asset"].cast(pa.string())
-    assets = sorted(set(held.to_pylist()))
+    priced = book.filter(pc.equal(book["status"], "ok"))
+    held = priced.select(["asset", "notional_usd"]).group_by("asset").aggregate(
+        [("notional_usd", "sum")]
+    )  # fmt: skip
+    notional = dict(
+        zip(held["asset"].to_pylist(), held["notional_usd_sum"].to_pylist(), strict=True)
+    )
+    assets = sorted(notional)
     if not assets:
         raise DataError(f"{where}: no position of the book can be priced; nothing to backtest")
     labels = [name for name in LABELS if name in {*config.cells, "asset"}]
     build_ladders(book, assets, labels, config.max_cells).save(folder / "ladders")
-    pq.write_table(book, folder / "book.parquet")
+    # What the nights close positions by; taking rows of text every night would cost more.
+    pq.write_table(priced.drop_columns(NOT_NEEDED), folder / "book.parquet")
     covered = coverage(book, snapshot.quarantine, snapshot.n_rows, [])
     pq.write_table(covered, folder / "coverage.parquet")
     write_bars(folder / "history.npz", history)
@@ -204,6 +214,7 @@ def _prepare(
         whole = ~bars["incomplete"]
         history = bars.assign({name: bars[name].where(whole) for name in ("low", "high", "close")})
     write_bars(folder / "marks.npz", history)
+    plan = plan | {"notional_usd": notional}
     (folder / "plan.json").write_text(json.dumps(plan, sort_keys=True), encoding="utf-8")
 
 
