@@ -112,62 +112,92 @@ def rules_of(venue):
 
 
 class Contract:
-    """Positions in one contract, and the arithmetic of its terms at any prices."""
+    """The isolated positions in one contract, and what its terms make of them at any prices.
+
+    `size`, `collateral` and `tier` are what is left of each position after its cuts so far.
+    """
 
     def __init__(self, terms, tiers, rules, positions):
-        self.linear, self.rules, self.positions = terms.linear, rules, positions
-        self.tiers = tiers.sort_values("tier")
-        self.side = np.where(positions.side == "long", 1.0, -1.0)
-        self.size = (positions.contracts * terms.contract_size).to_numpy()
+        self.linear, self.rules, self.mark = terms.linear, rules, terms.mark_price
+        tiers = tiers.sort_values("tier")
+        self.floor, self.rate, self.amount = (
+            tiers[name].to_numpy()
+            for name in ("min_notional", "maintenance_margin_rate", "maintenance_amount")
+        )
+        self.name = positions.side.to_numpy()
+        self.side = np.where(self.name == "long", 1.0, -1.0)
         self.entry = positions.entry_price.to_numpy()
-        self.collateral = positions.position_margin.to_numpy()
         self.stop = positions.stop_loss_price.to_numpy()
-        self.mark = terms.mark_price
+        self.size = (positions.contracts * terms.contract_size).to_numpy()
+        self.collateral = positions.position_margin.to_numpy().copy()
+        self.tier = np.full(len(positions), len(self.floor))
 
     def value(self, price):
         """Settle currency."""
         return self.size * price if self.linear else self.size / price
 
+    def gain(self, price):
+        """Unrealised, settle currency."""
+        if self.linear:
+            return self.side * self.size * (price - self.entry)
+        return self.side * self.size * (1 / self.entry - 1 / price)
+
     def equity(self, price):
         """Settle currency."""
-        if self.linear:
-            return self.collateral + self.side * self.size * (price - self.entry)
-        return self.collateral + self.side * self.size * (1 / self.entry - 1 / price)
+        return self.collateral + self.gain(price)
 
-    def value_at_bankruptcy(self):
-        """Settle currency: the value at the price, or reciprocal price, where equity is zero."""
-        cushion = self.side * self.collateral / self.size
-        worth = self.entry - cushion if self.linear else 1 / self.entry + cushion
-        return self.size * np.maximum(worth, 0.0)
+    def tested(self, price):
+        """The value that tier and maintenance are taken of."""
+        return self.value(self.entry if self.rules["maintenance_basis"] == "entry" else price)
 
     def is_hit(self, price):
         """Whether the venue liquidates at this price: its tier looked up, its own test."""
-        tested = self.value(self.entry if self.rules["maintenance_basis"] == "entry" else price)
-        tier = np.searchsorted(self.tiers.min_notional.to_numpy(), tested, side="right") - 1
-        required = (
-            tested * self.tiers.maintenance_margin_rate.to_numpy()[tier]
-            - self.tiers.maintenance_amount.to_numpy()[tier]
-        )
+        tested = self.tested(price)
+        tier = np.searchsorted(self.floor, tested, side="right") - 1
+        required = tested * self.rate[tier] - self.amount[tier]
         if self.rules["trigger_includes_closing_fee"]:
             charged = self.value(price)
             if self.rules["closing_fee_price"] == "bankruptcy":
-                charged = self.value_at_bankruptcy()
+                cushion = self.side * self.collateral / np.where(self.size > 0, self.size, 1.0)
+                worth = self.entry - cushion if self.linear else 1 / self.entry + cushion
+                charged = self.size * np.maximum(worth, 0.0)
             required = required + self.rules["closing_fee_rate"] * charged
         if self.rules["boundary"] == "below":
-            return self.equity(price) < required
-        return self.equity(price) <= required
+            return (self.size > 0) & (self.equity(price) < required)
+        return (self.size > 0) & (self.equity(price) <= required)
 
-    def trigger(self, bad):
-        """Price of the first test that fails between the mark and `bad`, by bisection."""
-        good, bad = np.full(len(bad), self.mark), bad.copy()
+    def trigger(self, good, bad):
+        """Price of the first test that fails on the way from `good` to `bad`, by bisection."""
         for _ in range(120):
             middle = (good + bad) / 2
             hit = self.is_hit(middle)
             bad, good = np.where(hit, middle, bad), np.where(hit, good, middle)
         return bad
 
+    def liquidate(self, price, who):
+        """Close or cut the positions `who`, each at its price; notional and deficit in USD."""
+        value, usd = self.value(price), 1.0 if self.linear else price
+        room = self.equity(price) - self.rules["closing_fee_rate"] * value
+        kept = np.zeros(len(value))
+        if self.rules["partial"] == "tiers":
+            tested, step = self.tested(price), self.rules.get("tiers_per_step", 1)
+            # A tier holds its cap; rounding must not lift a position above the cap it was cut to.
+            tier = np.minimum(self.tier, np.searchsorted(self.floor, tested) - 1)
+            is_cut = (room >= 0) & (tier >= step)
+            cap = self.floor[np.where(is_cut, tier - step + 1, 0)]
+            kept = np.where(is_cut, cap / np.where(tested > 0, tested, 1.0), 0.0)
+            self.tier = np.where(who & is_cut, tier - step, self.tier)
+        closed = (1 - kept) * value
+        fees = np.minimum(self.rules["liquidation_fee_rate"] * closed, np.maximum(room, 0.0))
+        left = self.equity(price) - self.rules["closing_fee_rate"] * closed - fees
+        self.size = np.where(who, kept * self.size, self.size)
+        # What is left of the equity stands behind what is left of the position.
+        self.collateral = np.where(who, left - self.gain(price), self.collateral)
+        deficit = np.where(who & (room < 0), -room * usd, 0.0)
+        return np.where(who, closed * usd, 0.0), deficit
+
     def replay(self, move, gap):
-        """One row per position: what the path drift, jump, rest does to it."""
+        """One row per position: what drift, one jump and rest at the extreme do to it."""
         extreme = np.where(self.side > 0, 1 + move["low"], 1 + move["high"]) * self.mark
         jump_from = extreme + gap * (self.mark - extreme)
         has_stop = np.isfinite(self.stop)
@@ -176,24 +206,31 @@ class Contract:
         # A stop on the winning side is a take-profit, which is not priced.
         is_open &= ~(has_stop & (self.side * (stop - self.mark) >= 0))
         stop_comes_first = has_stop & ~self.is_hit(stop)
+        stopped = is_open & stop_comes_first & (self.side * (jump_from - stop) <= 0)
+        self.size = np.where(is_open & ~stopped, self.size, 0.0)
 
-        def stopped_at(price):
-            return stop_comes_first & (self.side * (price - stop) <= 0)
-
-        drifted = is_open & ~stopped_at(jump_from) & self.is_hit(jump_from)
-        jumped = is_open & ~stopped_at(jump_from) & ~drifted & self.is_hit(extreme)
-        close = np.where(drifted, self.trigger(jump_from), extreme)
-        usd = 1.0 if self.linear else close
-        left = self.equity(close) - self.rules["closing_fee_rate"] * self.value(close)
-        is_liquidated = drifted | jumped
+        here = np.full(len(stop), self.mark)
+        notional, deficit = np.zeros(len(stop)), np.zeros(len(stop))
+        liquidated = np.zeros(len(stop), bool)
+        while (hit := self.is_hit(jump_from)).any():
+            here = np.where(
+                hit, np.where(self.is_hit(here), here, self.trigger(here, jump_from)), here
+            )
+            closed, short = self.liquidate(here, hit)
+            notional, deficit, liquidated = notional + closed, deficit + short, liquidated | hit
+        while (hit := self.is_hit(extreme)).any():
+            closed, short = self.liquidate(extreme, hit)
+            notional, deficit, liquidated = notional + closed, deficit + short, liquidated | hit
+        stopped |= is_open & ~liquidated & stop_comes_first & (self.side * (extreme - stop) <= 0)
         return pd.DataFrame(
             {
-                "side": self.positions.side.to_numpy(),
+                "side": self.name,
                 "is_open": is_open,
-                "liquidations": is_liquidated,
-                "stops": is_open & ~is_liquidated & stopped_at(extreme),
-                "liquidated_notional": np.where(is_liquidated, self.value(close) * usd, 0.0),
-                "deficit": np.where(is_liquidated, np.maximum(-left, 0.0) * usd, 0.0),
+                "liquidations": liquidated,
+                "lives_on": liquidated & (self.size > 0),
+                "stops": stopped,
+                "liquidated_notional": notional,
+                "deficit": deficit,
             }
         )
 
@@ -216,10 +253,10 @@ def count(night):
             continue
         assert contract.quote in USD
         rules = rules_of(contract.venue)
-        own = Contract(contract, tables[name], rules, held)
         for gap in GAPS:
-            move = night.moves[contract.base]
-            parts.append(own.replay(move, gap).assign(gap=gap, asset=contract.base))
+            own = Contract(contract, tables[name], rules, held)
+            rows = own.replay(night.moves[contract.base], gap)
+            parts.append(rows.assign(gap=gap, asset=contract.base))
     return pd.concat(parts).groupby(["gap", "asset", "side"]).sum()
 
 
@@ -246,6 +283,7 @@ def test_the_morning_is_one_that_hurts_longs_and_spares_nobody_who_should_fall(n
     long, short = drift.xs("long", level="side"), drift.xs("short", level="side")
     assert long.liquidations.sum() > 10 * short.liquidations.sum() > 0
     assert (long.liquidations > 0).all()
+    assert 0 < long.lives_on.sum() < long.liquidations.sum()  # venues that cut in steps
     # The deeper the fall, the larger the share of the longs it closes.
     share = long.liquidations / long.is_open
     assert share["SOL"] == share.max()
