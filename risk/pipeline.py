@@ -149,6 +149,11 @@ def report_stage(progress: Progress | None, name: str, done: int) -> None:
 
 def open_night(config: Config) -> Night:
     """Digest every input, name the run, and open (or find finished) its folder."""
+    if config.scenarios.names == ("stress",):
+        raise ConfigError(
+            "scenarios: stresses alone have no distribution to report; add historical or "
+            "monte_carlo, or do one stress with `bulkhead stress`"
+        )
     path = resolve_snapshot(config.snapshot, config.as_of_date)
     as_of = dt.date.fromisoformat(path.name.removeprefix("as_of="))
     inputs = {f"snapshot/{name}": digest for name, digest in _digests(path, "*.parquet").items()}

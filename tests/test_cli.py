@@ -308,6 +308,16 @@ def test_a_schedule_that_cannot_be_is_status_2(bulkhead, night, tmp_path, schedu
     assert words in err
 
 
+def test_a_night_of_stresses_alone_is_status_2(bulkhead, night, tmp_path):
+    _, folder = night
+    config = yaml.safe_load((folder / "night.yaml").read_text())
+    del config["scenarios"]["monte_carlo"]
+    (tmp_path / "stresses.yaml").write_text(yaml.safe_dump(config))
+    status, out, err = bulkhead("run", tmp_path / "stresses.yaml")
+    assert (status, out) == (2, "")
+    assert "add historical or monte_carlo" in err
+
+
 def test_a_port_that_is_taken_is_status_2(bulkhead, night, monkeypatch):
     _, folder = night
     with socket.socket() as taken:
