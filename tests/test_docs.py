@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from risk import commands, schema
+from risk.config import Config, Historical, Margin, Measures, MonteCarlo, Stress
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -40,6 +41,14 @@ def test_every_schema_and_module_the_pages_print_exists(page):
         assert hasattr(schema, name), name
     for name in re.findall(r"automodule:: ([\w.]+)", text):
         importlib.import_module(name)
+
+
+def test_every_key_of_the_config_is_explained():
+    text = (ROOT / "docs/config.md").read_text()
+    models = (Config, Historical, MonteCarlo, Stress, Measures, Margin)
+    keys = {name for model in models for name in model.model_fields}
+    keys -= {"scenarios", "measures", "margin", "liquidation"}  # their own keys stand there
+    assert sorted(key for key in keys if not re.search(rf"[`.]{key}`", text)) == []
 
 
 def test_the_readme_starts_with_the_two_commands():
