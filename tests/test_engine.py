@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +14,8 @@ from hypothesis import strategies as st
 from risk.engine import plan_blocks, run_blocks
 from risk.errors import ConfigError, RunError
 from tests import toy_blocks as toy
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def files(folder):
@@ -86,3 +92,21 @@ def test_a_failing_block_raises_and_the_others_stay(tmp_path):
 def test_an_unknown_executor_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="plain, dask"):
         run_blocks(toy.square, toy.check, str(tmp_path), plan_blocks({"a": 1}, 1), executor="spark")
+
+
+def test_a_script_without_a_guarded_main_is_told_so(tmp_path):
+    """Spawned workers import the script again, which would start workers again."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from risk.engine import Workers\n"
+        "from risk.errors import RunError\n"
+        "try:\n"
+        "    Workers(1).cluster()\n"
+        "except RunError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, cwd=ROOT, timeout=100
+    )
+    assert "the worker processes did not start" in done.stdout
+    assert "__main__" in done.stdout

@@ -53,7 +53,13 @@ class Workers:
         """The cluster they form, once all of them are there."""
         self.start()
         assert self._cluster is not None
-        return self._cluster.result()
+        try:
+            return self._cluster.result()
+        except (RuntimeError, OSError, TimeoutError) as error:
+            raise RunError(
+                f"the worker processes did not start ({error}); give them more memory, "
+                "set executor: plain, or, in a script, call it below `if __name__ == '__main__':`"
+            ) from error
 
     def stop(self) -> None:
         """Begin to stop them; they can be started again."""
