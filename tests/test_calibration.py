@@ -13,6 +13,7 @@ from risk.errors import ConfigError, DataError
 from risk.market.calibration import calibrate, ewma_residuals, fit_degrees_of_freedom
 from risk.market.dependence import shrunk_correlation
 from risk.market.history import load_history, universe
+from risk.market.jumps import calibrate_jumps
 
 
 def history_of(returns: np.ndarray, names: list[str]) -> xr.Dataset:
@@ -187,3 +188,15 @@ def test_real_prices_give_a_plausible_model_that_fits(market_data):
     assert float(found["common_mean"]) < 0
     assert float(found["volatility"].sel(asset="BTC")) < float(found["volatility"].sel(asset="UNI"))
     assert np.linalg.eigvalsh(found["correlation"].values)[0] > 0.01
+
+
+def test_a_single_own_jump_has_no_spread_and_stays_a_number():
+    rng = np.random.default_rng(0)
+    for size in np.linspace(0.3, 0.9, 40):
+        returns = rng.normal(0, 0.01, (300, 3))
+        returns[100, 1] = -size
+        big = np.zeros(returns.shape, bool)
+        big[100, 1] = True
+        jumps = calibrate_jumps(returns, big, np.zeros(300, bool), (0.0, 0.0))
+        assert np.isfinite(jumps["own_sd"]).all()
+        assert (jumps["own_sd"] >= 0).all()

@@ -114,7 +114,8 @@ def calibrate_jumps(
     pooled_square = (scaled**2).sum() / total_count
     mean = (scaled.sum(axis=0) + PRIOR_JUMPS * pooled_mean) / (count + PRIOR_JUMPS)
     square = ((scaled**2).sum(axis=0) + PRIOR_JUMPS * pooled_square) / (count + PRIOR_JUMPS)
-    spread = (square - mean**2) * sample_sd**2
+    # One jump alone has no spread: its square less its mean squared may round below zero.
+    spread = np.maximum(square - mean**2, 0.0) * sample_sd**2
     out["own_mean"] = mean * sample_sd
     out["own_sd"] = np.sqrt(np.maximum(spread - diffusion, 0.25 * spread))
     return out
