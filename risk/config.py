@@ -94,12 +94,44 @@ class Stress(_Section):
     folder: Path
 
 
+Move = Annotated[float, Field(gt=-1, allow_inf_nan=False)]
+
+
+class Grid(_Section):
+    """Tables of price moves: all assets together by volatility, and each asset alone."""
+
+    #: Fractions of the mark.
+    moves: Annotated[tuple[Move, ...], Field(min_length=1)] = (
+        -0.7, -0.5, -0.4, -0.3, -0.2, -0.15, -0.1, -0.05, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0,
+    )  # fmt: skip
+    #: Multiples of today's volatility the price wanders with on its way; 0: straight.
+    volatility: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (
+        0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0,
+    )  # fmt: skip
+    gap: Fraction = 0.3
+
+
+class Reverse(_Section):
+    """The smallest moves that exhaust a fund or breach a limit."""
+
+    #: How far moves are looked for, as fractions of the mark.
+    fall: Annotated[float, Field(gt=-1, lt=0)] = -0.95
+    rise: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3.0
+    gap: Fraction = 0.3
+    #: USD; beside the venues' funds, the total of all deficits and of the holders' losses.
+    deficit_limit: Annotated[float, Field(gt=0)] | None = None
+    loss_limit: Annotated[float, Field(gt=0)] | None = None
+
+
 class Scenarios(_Section):
     """The scenario sets of the night; a set that is left out is not run."""
 
     historical: Historical | None = None
     monte_carlo: MonteCarlo | None = None
     stress: Stress | None = None
+    #: No scenario sets: tables and searches on the same ladders.
+    grid: Grid | None = None
+    reverse: Reverse | None = None
 
     @model_validator(mode="after")
     def _at_least_one(self) -> Scenarios:

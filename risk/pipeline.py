@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xarray as xr
 
-from risk import findings
+from risk import explore, findings
 from risk.block import SET_CODES, check, run_block
 from risk.config import Config, config_digest
 from risk.coverage import coverage, gross_notional, mark_unpriced
@@ -368,9 +368,46 @@ def measure(night: Night, progress: Progress | None = None) -> None:
         pq.write_table(account_losses(book, record), folder / "accounts.parquet")
     curves = liquidation_curve(book, assets, CURVE_MOVES)
     plain_text(curves).to_zarr(folder / "curves.zarr", mode="w", consolidated=False)
+    _explore(night, book, assets)
     sensitivity = findings.gap_sensitivity(folder, config)
     if sensitivity is not None:
         sensitivity.to_zarr(folder / "gap_sensitivity.zarr", mode="w", consolidated=False)
+
+
+def _explore(night: Night, book: pa.Table, assets: list[str]) -> None:
+    """Grids and reverse stress, where the config asks for them."""
+    config, folder = night.config, night.folder
+    grid, reverse = config.scenarios.grid, config.scenarios.reverse
+    if grid is None and reverse is None:
+        return
+    calibration = _calibration(folder)
+    if grid is not None:
+        tables, cells = explore.price_grids(
+            book,
+            assets,
+            calibration,
+            grid,
+            labels=config.cells,
+            max_cells=config.max_cells,
+            horizon_days=config.horizon_days,
+        )
+        for name, table in tables.items():
+            plain_text(table).to_zarr(
+                folder / "grids.zarr", group=name, mode="w", consolidated=False
+            )
+        pq.write_table(cells, folder / "grid_cells.parquet")
+    if reverse is not None:
+        funds = pq.read_table(folder / "funds.parquet").to_pylist()
+        found = explore.reverse_stresses(
+            book,
+            assets,
+            calibration,
+            {fund["venue"]: fund["balance_usd"] or 0.0 for fund in funds},
+            reverse,
+            seed=config.seed,
+            horizon_days=config.horizon_days,
+        )
+        plain_text(found).to_zarr(folder / "reverse.zarr", mode="w", consolidated=False)
 
 
 def report(night: Night, progress: Progress | None = None) -> None:
@@ -451,6 +488,10 @@ def _scenario_labels(night: Night, name: str) -> xr.Dataset:
         )
     record = load_record(night.folder / "scenarios" / f"{name}.zarr")
     return slice_drivers(record, 0, record.sizes["scenario"])
+
+
+def _calibration(folder: Path) -> xr.Dataset:
+    return xr.open_zarr(folder / "calibration.zarr", consolidated=False, chunks=None).load()
 
 
 def _block_size(config: Config) -> int:

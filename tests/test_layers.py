@@ -30,7 +30,7 @@ FLOORS = [
         "risk.reports",
     },
     {"risk.config"},
-    {"risk.block", "risk.store", "risk.standing"},
+    {"risk.block", "risk.explore", "risk.store", "risk.standing"},
     {"risk.findings", "risk.replay"},
     {"risk.explain"},
     {"risk.pipeline"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import xarray as xr
 import yaml
@@ -39,6 +40,8 @@ def write_config(folder: Path, **historical) -> Path:
                 "sampling": "sobol",
                 "jump_tilt": 30.0,
             },
+            "grid": {"moves": [-0.5, -0.2, 0.2], "volatility": [0.0, 2.0]},
+            "reverse": {"deficit_limit": 1000.0},
         },
         "execution": {"executor": "plain"},
         "out": str(folder / "runs"),
@@ -98,6 +101,33 @@ def test_tilted_paths_carry_their_weights_over_all_blocks(night):
     total = night.measures["total"].dataset.sel(scenario_set="monte_carlo", confidence=0.99)
     at = total.isel(group=0)
     assert float(at["value_at_risk"]) == value_at_risk(pnl, 0.99, weights=weights)
+
+
+def test_grids_hold_a_number_for_every_move_and_the_cells_behind_it(night):
+    cells = pq.read_table(night.path / "grid_cells.parquet")
+    common = xr.open_zarr(night.path / "grids.zarr", group="common", consolidated=False).load()
+    asset = xr.open_zarr(night.path / "grids.zarr", group="asset", consolidated=False).load()
+    assert common["pnl"].shape == (3, 2)
+    # More wandering on the way to the same price closes at least as many.
+    counts = common["liquidations"].values
+    assert (counts[:, 1] >= counts[:, 0]).all()
+    assert counts.max() > 0
+    assert common["liquidations_leader"].values.max() < cells.num_rows
+    # What the assets do alone adds up to what they do together: margins are isolated.
+    np.testing.assert_allclose(
+        asset["pnl"].sum("asset").values, common["pnl"].sel(volatility=0.0).values, rtol=1e-9
+    )
+
+
+def test_reverse_stress_is_verified_position_by_position(night):
+    found = xr.open_zarr(night.path / "reverse.zarr", consolidated=False).load()
+    assert "total deficit" in found["target"].values
+    there = found["found"].values
+    assert there.any()
+    share = found["exhaustion"].values[there]
+    assert (share >= 1).all()
+    np.testing.assert_allclose(found["verified"].values[there], share, rtol=1e-9)
+    assert np.isnan(found["exhaustion"].values[~there]).all()
 
 
 def test_a_method_named_twice_is_a_config_error(tmp_path):

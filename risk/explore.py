@@ -1,0 +1,170 @@
+"""Beyond the night's scenarios: grids of moves, and the smallest moves that exhaust a fund.
+
+Both ask the ladders, many times; reverse stress prices its answers again position by position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import xarray as xr
+
+from risk.config import Grid, Reverse
+from risk.drivers import slice_drivers
+from risk.liquidation import account_losses, build_ladders, walk
+from risk.scenarios.grids import asset_ladders, heat_table
+from risk.scenarios.reverse import Bounds, reverse_stress
+
+#: Scenarios walked at once: bounds the memory of a search.
+_BATCH = 4096
+
+
+def price_grids(
+    book: pa.Table,
+    assets: Sequence[str],
+    calibration: xr.Dataset,
+    wanted: Grid,
+    *,
+    labels: Sequence[str],
+    max_cells: int,
+    horizon_days: int,
+) -> tuple[dict[str, xr.Dataset], pa.Table]:
+    """Heat table of common moves and ladders of each asset's own.
+
+    Parameters
+    ----------
+    book : Table (position,)
+        `risk.schema.BOOK`.
+    assets : sequence of str
+    calibration : Dataset (asset)
+        For today's volatilities.
+    wanted : Grid
+    labels : sequence of str
+        Roll-up labels of the cells the tables name.
+    max_cells : int
+    horizon_days : int
+
+    Returns
+    -------
+    tables : dict of str to Dataset
+        ``common`` (move, volatility) and ``asset`` (asset, move).
+    cells : Table (cell,)
+        Labels of the cells.
+    """
+    ladders = build_ladders(book, assets, labels, max_cells)
+
+    def price(drivers: xr.Dataset) -> xr.Dataset:
+        return walk(ladders, drivers)
+
+    tables = {
+        "common": heat_table(
+            price,
+            assets,
+            wanted.moves,
+            wanted.volatility,
+            calibration["volatility"],
+            gap=wanted.gap,
+            horizon_days=horizon_days,
+        ),
+        "asset": asset_ladders(price, assets, wanted.moves, gap=wanted.gap),
+    }
+    return tables, ladders.cells
+
+
+def reverse_stresses(
+    book: pa.Table,
+    assets: Sequence[str],
+    calibration: xr.Dataset,
+    funds_usd: Mapping[str, float],
+    wanted: Reverse,
+    *,
+    seed: int,
+    horizon_days: int,
+) -> xr.Dataset:
+    """Smallest moves that exhaust each venue's insurance fund, or breach a limit of the config.
+
+    Parameters
+    ----------
+    book : Table (position,)
+    assets : sequence of str
+    calibration : Dataset (asset)
+        Volatilities, correlation and degrees of freedom.
+    funds_usd : mapping of str to float
+        Balance of every venue's fund, USD; venues without one are left out.
+    wanted : Reverse
+    seed : int
+    horizon_days : int
+
+    Returns
+    -------
+    Dataset (target, search)
+        As `risk.scenarios.reverse.reverse_stress`, with `verified`: the exhaustion of the same
+        move priced position by position. Targets are the venues, then ``total deficit`` and
+        ``holders' loss`` where the config limits them.
+    """
+    ladders = build_ladders(book, assets, ["venue"], max_cells=max(len(funds_usd) + 1000, 1))
+    venues = ladders.cells["venue"].to_pylist()
+    funded = [name for name in venues if funds_usd.get(name, 0.0) > 0]
+    limits = {"total deficit": wanted.deficit_limit, "holders' loss": wanted.loss_limit}
+    limits = {name: value for name, value in limits.items() if value is not None}
+    targets = [*funded, *limits]
+    if not targets:
+        return reverse_stress(_nothing, [], assets, np.eye(len(assets)), gap=wanted.gap)
+
+    def share(deficit: np.ndarray, loss: np.ndarray) -> np.ndarray:
+        """Deficit by venue (scenario, venue) and total loss (scenario,) over what may be used."""
+        columns = [deficit[:, venues.index(name)] / funds_usd[name] for name in funded]
+        totals = {"total deficit": deficit.sum(axis=1), "holders' loss": loss}
+        columns += [totals[name] / limit for name, limit in limits.items()]
+        return np.stack(columns, axis=1)
+
+    def exhaustion(drivers: xr.Dataset) -> np.ndarray:
+        cube = walk(ladders, drivers)
+        return share(cube["deficit"].values, -cube["pnl"].values.sum(axis=1))
+
+    def one_by_one(drivers: xr.Dataset) -> np.ndarray:
+        losses = account_losses(book, drivers)
+        scenario = losses["scenario"].to_numpy()
+        place = {name: at for at, name in enumerate(venues)}
+        venue = np.array([place[name] for name in losses["venue"].to_pylist()], "i8")
+        deficit = np.zeros((drivers.sizes["scenario"], len(venues)))
+        np.add.at(deficit, (scenario, venue), losses["deficit_usd"].to_numpy())
+        loss = -np.bincount(
+            scenario, losses["pnl_usd"].to_numpy(), minlength=drivers.sizes["scenario"]
+        )
+        return share(deficit, loss)
+
+    sd = calibration["volatility"].sel(asset=list(assets)).values * np.sqrt(horizon_days)
+    correlation = calibration["correlation"].sel(asset=list(assets), asset_2=list(assets)).values
+    return reverse_stress(
+        _in_batches(exhaustion),
+        targets,
+        assets,
+        correlation * np.outer(sd, sd),
+        gap=wanted.gap,
+        bounds=Bounds(wanted.fall, wanted.rise),
+        seed=seed,
+        df=float(calibration["degrees_of_freedom"]),
+        verify=one_by_one,
+    )
+
+
+def _in_batches(
+    exhaustion: Callable[[xr.Dataset], np.ndarray],
+) -> Callable[[xr.Dataset], np.ndarray]:
+    def batched(drivers: xr.Dataset) -> np.ndarray:
+        n = drivers.sizes["scenario"]
+        parts = [
+            exhaustion(slice_drivers(drivers, start, min(start + _BATCH, n)))
+            for start in range(0, n, _BATCH)
+        ]
+        return np.concatenate(parts)
+
+    return batched
+
+
+def _nothing(drivers: xr.Dataset) -> np.ndarray:
+    """No target is ever used up: there is none."""
+    return np.zeros((drivers.sizes["scenario"], 0))

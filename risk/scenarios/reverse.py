@@ -1,0 +1,369 @@
+"""Reverse stress: the smallest moves that exhaust a fund or breach a limit.
+
+The search sees only a function from drivers to how much of each target is used up (1: exhausted),
+so it works on whatever walks the book. Every answer is priced again by whoever asks for it.
+Method, resolution and what "no move does" means: ``docs/methods/reverse.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from risk.scenarios.grids import move_drivers
+
+#: From a driver record to the share of every target used up (scenario, target).
+Exhaustion = Callable[[xr.Dataset], np.ndarray]
+
+#: Part of the random key of the joint search.
+SCHEME = 1
+
+#: Step of the first pass over common and single moves.
+STEP = 0.01
+
+#: Points per pass when a bracket is narrowed, and how many passes.
+POINTS, PASSES = 32, 3
+
+#: Rounds of turning the ray of the joint search, and least gain to go on turning as widely.
+ROUNDS, GAIN = 12, 1e-3
+
+#: Points on a turned ray, which is looked at from half the distance known so far.
+TURNED = 16
+
+SEARCHES = ("common_fall", "common_rise", "single_fall", "single_rise", "joint")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How far a move may go, as fractions of the mark."""
+
+    fall: float = -0.95
+    rise: float = 3.0
+
+
+def reverse_stress(
+    exhaustion: Exhaustion,
+    targets: Sequence[str],
+    assets: Sequence[str],
+    covariance: np.ndarray,
+    *,
+    gap: float,
+    bounds: Bounds | None = None,
+    seed: int = 0,
+    df: float = np.inf,
+    verify: Exhaustion | None = None,
+) -> xr.Dataset:
+    """Smallest common, smallest single-asset and most plausible joint move, for every target.
+
+    Parameters
+    ----------
+    exhaustion : callable
+        From a driver record to (scenario, target): deficit over fund, or value over limit; a
+        breach is 1 or more. It need not be monotone.
+    targets : sequence of str
+    assets : sequence of str
+    covariance : ndarray (asset, asset)
+        Of the assets' log moves over the horizon; positive definite.
+    gap : float
+        Share of each excursion that lands as one jump.
+    bounds : Bounds, optional
+        Moves looked at.
+    seed : int
+        Of the directions tried in the joint search.
+    df : float
+        Degrees of freedom of the Student-t that turns a distance into a probability.
+    verify : callable, optional
+        An independent `exhaustion` the answers are priced with again.
+
+    Returns
+    -------
+    Dataset (target, search)
+        `found`; `move` (target, search, asset) as fractions of the mark; `asset_moved` of the
+        single-asset searches; `exhaustion` at the move, and `verified`, the same by `verify`;
+        `distance`, Mahalanobis, in standard
+        deviations; `probability` that a day lies as far out in any direction. NaN (and an empty
+        name) where no move within the bounds does it: that is an answer.
+    """
+    bounds = bounds or Bounds()
+    n_targets, n_assets = len(targets), len(assets)
+
+    def drivers_of(moves: np.ndarray) -> xr.Dataset:
+        label = [f"move {i}" for i in range(len(moves))]
+        return move_drivers(assets, moves, gap=gap, label=label)
+
+    def used(moves: np.ndarray) -> np.ndarray:
+        return exhaustion(drivers_of(moves))
+
+    best = np.full((n_targets, len(SEARCHES), n_assets), np.nan)
+    moved = np.full((n_targets, len(SEARCHES)), "", object)
+    for column, (limit, pattern) in enumerate(
+        (
+            (bounds.fall, np.ones((1, n_assets))),
+            (bounds.rise, np.ones((1, n_assets))),
+            (bounds.fall, np.eye(n_assets)),
+            (bounds.rise, np.eye(n_assets)),
+        )
+    ):
+        size = _smallest(used, pattern, limit, n_targets)
+        # Ties between assets within the resolution go to the first in order.
+        which = np.argmin(np.where(np.isnan(size), np.inf, np.abs(size)), axis=0)
+        for target in range(n_targets):
+            amount = size[which[target], target]
+            if np.isfinite(amount):
+                best[target, column] = amount * pattern[which[target]]
+                if len(pattern) > 1:
+                    moved[target, column] = assets[which[target]]
+    factor = np.linalg.cholesky(covariance)
+    rays = _directions(best, factor, seed)
+    radius = _first_on(used, factor, rays, bounds, n_targets)
+    for target in range(n_targets):
+        nearest = _joint(_only(used, target), factor, rays, radius[:, target], bounds, seed)
+        if nearest is not None:
+            best[target, -1] = nearest
+    found = np.isfinite(best).all(axis=2)
+    share, verified = (
+        _own_share(priced, drivers_of, best, found) for priced in (exhaustion, verify or exhaustion)
+    )
+    return _result(best, moved, share, verified, targets, assets, factor, df)
+
+
+def _only(
+    used: Callable[[np.ndarray], np.ndarray], target: int
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The share of one target alone (scenario,)."""
+    return lambda moves: used(moves)[:, target]
+
+
+def _smallest(
+    used: Callable[[np.ndarray], np.ndarray], pattern: np.ndarray, limit: float, n_targets: int
+) -> np.ndarray:
+    """Smallest amount of each pattern of moves that breaches each target (pattern, target).
+
+    A first pass in steps of `STEP` brackets the first breach; narrower passes move its end down.
+    """
+    n = max(int(np.ceil(abs(limit) / STEP - 1e-9)), 1)
+    amounts = np.linspace(limit / n, limit, n)
+    share = used((amounts[None, :, None] * pattern[:, None, :]).reshape(-1, pattern.shape[1]))
+    breach = share.reshape(len(pattern), n, n_targets) >= 1
+    any_breach = breach.any(axis=1)
+    first = breach.argmax(axis=1)
+    high = np.where(any_breach, amounts[first], np.nan)
+    low = np.where(first > 0, amounts[np.maximum(first - 1, 0)], 0.0)
+    rows, columns = np.nonzero(any_breach)
+    for _ in range(PASSES if len(rows) else 0):
+        fraction = np.arange(1, POINTS + 1) / POINTS
+        a, b = low[rows, columns], high[rows, columns]
+        tried = a[:, None] + (b - a)[:, None] * fraction
+        tried[:, -1] = b  # the known breach, to the last digit
+        share = used((tried[:, :, None] * pattern[rows][:, None, :]).reshape(-1, pattern.shape[1]))
+        own = share.reshape(len(rows), POINTS, n_targets)[np.arange(len(rows)), :, columns] >= 1
+        at = own.argmax(axis=1)
+        high[rows, columns] = tried[np.arange(len(rows)), at]
+        before = tried[np.arange(len(rows)), np.maximum(at - 1, 0)]
+        low[rows, columns] = np.where(at > 0, before, a)
+    return high
+
+
+def _directions(best: np.ndarray, factor: np.ndarray, seed: int) -> np.ndarray:
+    """Rays the joint search starts from, in whitened space (ray, asset).
+
+    Every asset's most plausible joint move given its own, both ways; the principal components;
+    the simple moves found for any target; and a few random ones.
+    """
+    n = len(factor)
+    covariance = factor @ factor.T
+    given = np.linalg.solve(factor, covariance / np.sqrt(np.diag(covariance))).T
+    components = np.linalg.solve(factor, np.linalg.eigh(covariance)[1]).T
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(SCHEME,))))
+    simple = best.reshape(-1, n)
+    simple = simple[np.isfinite(simple).all(axis=1)]
+    own = np.linalg.solve(factor, np.log1p(simple).T).T
+    others = (given, -given, components, -components, rng.standard_normal((n, n)))
+    return _unit(np.vstack([own, *others]))
+
+
+def _joint(
+    used: Callable[[np.ndarray], np.ndarray],
+    factor: np.ndarray,
+    rays: np.ndarray,
+    radius: np.ndarray,
+    bounds: Bounds,
+    seed: int,
+) -> np.ndarray | None:
+    """Moves (asset,) of the breach nearest to the origin in whitened space, if there is one.
+
+    The nearest of the starting rays is turned towards the steepest ascent at its end, as in
+    first-order reliability methods [1]_, and at random; it is kept when its end comes nearer.
+
+    References
+    ----------
+    .. [1] R. Rackwitz and B. Fiessler, "Structural reliability under combined random load
+       sequences", Computers and Structures 9, 1978.
+    """
+    if not np.isfinite(radius).any():
+        return None
+    n = len(factor)
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(SCHEME, n))))
+    place = int(np.nanargmin(radius))
+    ray, nearest = rays[place], float(radius[place])
+    spread = 0.5
+    for _ in range(ROUNDS):
+        up = _steepest(used, factor, ray * nearest, bounds)
+        turns = [ray + k * (up - ray) for k in (0.1, 0.25, 0.5, 1.0)] if up is not None else []
+        turns += list(ray + spread * rng.standard_normal((12, n)) / np.sqrt(n))
+        # Less of what does not matter: each asset's own share of the move taken out.
+        turns += list(_without(ray, factor))
+        tried = _unit(np.array(turns))
+        low, high = np.full(len(tried), 0.5 * nearest), np.full(len(tried), nearest)
+        found = _narrow(used, factor, tried, low, np.minimum(high, _end(tried, factor, bounds)), 2)
+        if np.isfinite(found).any() and np.nanmin(found) < nearest * (1 - GAIN):
+            place = int(np.nanargmin(found))
+            ray, nearest = tried[place], float(found[place])
+        elif spread < 0.02:
+            break
+        else:
+            spread /= 2
+    low, high = np.array([nearest * (1 - 1 / TURNED)]), np.array([nearest])
+    return np.expm1(factor @ (ray * _narrow(used, factor, ray[None], low, high, PASSES)[0]))
+
+
+def _first_on(
+    used: Callable[[np.ndarray], np.ndarray],
+    factor: np.ndarray,
+    rays: np.ndarray,
+    bounds: Bounds,
+    n_targets: int,
+) -> np.ndarray:
+    """Distance of the first breach of every target on every ray (ray, target), to `POINTS`."""
+    end = _end(rays, factor, bounds)
+    fraction = np.arange(1, POINTS + 1) / POINTS
+    logs = (rays @ factor.T)[:, None, :] * (end[:, None] * fraction)[:, :, None]
+    share = used(np.expm1(logs).reshape(-1, rays.shape[1]))
+    breach = share.reshape(len(rays), POINTS, n_targets) >= 1
+    first = fraction[breach.argmax(axis=1)] * end[:, None]
+    return np.where(breach.any(axis=1), first, np.nan)
+
+
+def _narrow(
+    used: Callable[[np.ndarray], np.ndarray],
+    factor: np.ndarray,
+    rays: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    passes: int,
+) -> np.ndarray:
+    """First breach between two distances on every ray (ray,); NaN where there is none."""
+    logs = rays @ factor.T
+    alive = high > low
+    low, high = low.copy(), np.where(alive, high, np.nan)
+    for _ in range(passes):
+        at = np.flatnonzero(alive)
+        if not len(at):
+            break
+        fraction = np.arange(1, TURNED + 1) / TURNED
+        tried = low[at, None] + (high - low)[at, None] * fraction
+        tried[:, -1] = high[at]
+        moves = np.expm1(tried[:, :, None] * logs[at][:, None, :])
+        breach = used(moves.reshape(-1, rays.shape[1])).reshape(len(at), TURNED) >= 1
+        alive[at] = breach.any(axis=1)
+        row, first = np.arange(len(at)), breach.argmax(axis=1)
+        high[at] = np.where(alive[at], tried[row, first], np.nan)
+        low[at] = np.where(first > 0, tried[row, np.maximum(first - 1, 0)], low[at])
+    return np.where(alive, high, np.nan)
+
+
+def _end(rays: np.ndarray, factor: np.ndarray, bounds: Bounds) -> np.ndarray:
+    """How far every ray goes before some asset leaves the bounds (ray,)."""
+    logs = rays @ factor.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        limit = np.where(logs < 0, np.log1p(bounds.fall) / logs, np.log1p(bounds.rise) / logs)
+    return np.where(logs == 0, np.inf, limit).min(axis=1)
+
+
+def _steepest(
+    used: Callable[[np.ndarray], np.ndarray],
+    factor: np.ndarray,
+    point: np.ndarray,
+    bounds: Bounds,
+) -> np.ndarray | None:
+    """Direction of steepest ascent of the share used, at a point of whitened space."""
+    step = 0.02 * np.linalg.norm(point)
+    around = point + step * np.vstack([np.eye(len(point)), -np.eye(len(point))])
+    moves = np.clip(np.expm1(around @ factor.T), bounds.fall, bounds.rise)
+    share = used(moves)
+    slope = share[: len(point)] - share[len(point) :]
+    length = np.linalg.norm(slope)
+    return slope / length if np.isfinite(length) and length > 0 else None
+
+
+def _without(ray: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """The ray with each asset left to what the others imply (asset, asset)."""
+    moves = factor @ ray
+    precision = np.linalg.inv(factor @ factor.T)
+    out = np.tile(moves, (len(ray), 1))
+    for place in range(len(ray)):
+        others = np.delete(np.arange(len(ray)), place)
+        implied = -precision[place, others] @ moves[others] / precision[place, place]
+        out[place, place] = implied
+    return np.linalg.solve(factor, out.T).T
+
+
+def _unit(rays: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(rays, axis=1, keepdims=True)
+    return rays[length[:, 0] > 0] / length[length[:, 0] > 0]
+
+
+def _own_share(
+    exhaustion: Exhaustion,
+    drivers_of: Callable[[np.ndarray], xr.Dataset],
+    best: np.ndarray,
+    found: np.ndarray,
+) -> np.ndarray:
+    """What each answer uses up of its own target (target, search)."""
+    share = np.full(found.shape, np.nan)
+    rows, columns = np.nonzero(found)
+    if len(rows):
+        used = exhaustion(drivers_of(best[rows, columns]))
+        share[found] = used[np.arange(len(rows)), rows]
+    return share
+
+
+def _result(
+    best: np.ndarray,
+    moved: np.ndarray,
+    share: np.ndarray,
+    verified: np.ndarray,
+    targets: Sequence[str],
+    assets: Sequence[str],
+    factor: np.ndarray,
+    df: float,
+) -> xr.Dataset:
+    found = np.isfinite(best).all(axis=2)
+    distance = np.full(found.shape, np.nan)
+    distance[found] = np.linalg.norm(np.linalg.solve(factor, np.log1p(best[found]).T), axis=0)
+    n = len(assets)
+    if np.isfinite(df):
+        probability = stats.f.sf(distance**2 * df / ((df - 2) * n), n, df)
+    else:
+        probability = stats.chi2.sf(distance**2, n)
+    dims = ("target", "search")
+    return xr.Dataset(
+        {
+            "found": (dims, found),
+            "move": ((*dims, "asset"), best, {"units": "1"}),
+            "asset_moved": (dims, moved),
+            "exhaustion": (dims, share, {"units": "1"}),
+            "verified": (dims, verified, {"units": "1"}),
+            "distance": (dims, distance, {"units": "standard deviations"}),
+            "probability": (dims, probability, {"units": "1"}),
+        },
+        coords={
+            "target": np.asarray(targets, object),
+            "search": np.asarray(SEARCHES, object),
+            "asset": np.asarray(assets, object),
+        },
+    )
