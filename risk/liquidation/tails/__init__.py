@@ -1,0 +1,158 @@
+"""Tail measures of every single position, without a matrix of positions times scenarios.
+
+`docs/methods/position_tails.md` says why the tail of a position needs no more than a few look-ups.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pyarrow as pa
+import xarray as xr
+
+from risk.errors import ConfigError, DataError
+from risk.liquidation.columns import Terms
+from risk.liquidation.tails.merged import measure_merged
+from risk.liquidation.tails.ordered import measure_ordered
+from risk.liquidation.tails.paths import gaps_of, sort_paths, split_paths, weigh_below
+from risk.liquidation.tails.state import Closable, Levels, Tails, find_ordered
+from risk.liquidation.tails.stepped import measure_stepped
+from risk.liquidation.terms import close_out_terms, held_positions
+from risk.liquidation.walk import group_gaps
+
+#: The sweeps; those that return coin need the rank of every scenario.
+ORDERED, MERGED, STEPPED, STEPPED_COIN = range(4)
+
+#: Weights that differ are rounded to multiples of this, which add up exactly in a float64.
+_UNIT = 2.0**-52
+
+#: A level is trusted to this precision before it is turned into a rank, as in `risk.measures`.
+_SLACK = 1e-12
+
+
+def position_tails(
+    book: pa.Table,
+    drivers: xr.Dataset,
+    *,
+    var_confidence: float = 0.99,
+    es_confidence: float = 0.975,
+) -> xr.Dataset:
+    """Value at risk, expected shortfall, expected deficit and liquidation of every position.
+
+    Exact, as if every position were priced in every scenario and its P&L given to
+    `risk.measures`; the cost of a position is that of a few look-ups.
+
+    Parameters
+    ----------
+    book : Table (position,)
+        `risk.schema.BOOK`.
+    drivers : Dataset
+        Driver record of one whole scenario set, with its weights.
+    var_confidence, es_confidence : float
+        Levels in (0, 1) of the value at risk and the expected shortfall.
+
+    Returns
+    -------
+    Dataset (position,)
+        One row per row of the book, NaN where it is not priced. `value_at_risk` and
+        `expected_shortfall` of the holder's loss, positive is bad; `expected_deficit`, the mean
+        loss beyond the collateral; all USD. `liquidation_probability`, in which a stop that
+        closes first does not count. The attributes ``ordered``, ``merged`` and ``stepped`` count
+        the positions whose losses came in order, those whose families of losses had to be merged,
+        and those liquidated in steps.
+
+    Raises
+    ------
+    ConfigError
+        If a level lies outside (0, 1).
+    DataError
+        If the record holds no scenario, its weights do not add up to one, or a priced position's
+        asset has no driver.
+    """
+    levels, weight = _weigh(drivers.weight.values, var_confidence, es_confidence)
+    terms, rules = close_out_terms(book, list(drivers.asset.values))
+    kind = _sort_out(terms)
+    # One sweep for each asset, side and kind.
+    key = (8 * terms.asset.astype("u4") + 4 * (terms.direction < 0) + kind).astype("u4")
+    order = np.argsort(terms.first, kind="stable")
+    order = order[np.argsort(key[order], kind="stable")]
+    found = np.empty((len(Tails._fields), len(kind)))
+    gaps = group_gaps(drivers)
+    groups, sizes = np.unique(key, return_counts=True)
+    for group, end, size in zip(groups.tolist(), np.cumsum(sizes), sizes, strict=True):
+        index = order[end - size : end]
+        asset, side, how = group // 8, group // 4 % 2, group % 4
+        extreme = -drivers.low.values[:, asset] if side == 0 else drivers.high.values[:, asset]
+        last = np.ascontiguousarray(drivers["last"].values[:, asset])
+        reach = max(levels.var_limit, levels.es_limit) if how in (ORDERED, STEPPED) else None
+        part = terms.take(index)
+        closable = Closable(*(getattr(part, name) for name in Closable._fields))
+        out = Tails(*np.empty((len(Tails._fields), len(index))))
+        short_of = weigh_below(extreme, weight, part.first)
+        jumps = gaps_of(gaps, group // 4)
+        if how in (STEPPED, STEPPED_COIN):
+            paths = sort_paths(side, extreme, last, weight, reach, None)
+            held = held_positions(part, part.rule)
+            split = split_paths(extreme, last, weight, jumps, part.first[0])
+            measure_stepped(short_of, closable, held, rules, paths, *split, jumps, levels, out)
+        else:
+            paths = sort_paths(side, extreme, last, weight, reach, jumps)
+            measure = measure_merged if how == MERGED else measure_ordered
+            measure(short_of, closable, paths, levels, out)
+        found[:, index] = out
+    return _spread(book.num_rows, terms.row, found, kind)
+
+
+def _sort_out(terms: Terms) -> np.ndarray:
+    """Which sweep each position takes."""
+    sign = terms.direction * -1.0
+    is_ordered = np.empty(len(sign), bool)
+    find_ordered(sign, Closable(*(getattr(terms, name) for name in Closable._fields)), is_ordered)
+    kind = np.where(is_ordered, ORDERED, MERGED)
+    # A linear position that was cut while it had equity left has lost at least as much as any
+    # survivor whose `last` is better: the survivors' tail is among the most adverse scenarios.
+    is_cut = np.flatnonzero(terms.rule >= 0)
+    part = terms.take(is_cut)
+    left = part.equity + part.exposure * (sign[is_cut] * part.first - 1.0)
+    is_plain = ~part.inverse & (part.exposure * sign[is_cut] <= 0) & (left >= 0)
+    kind[is_cut] = np.where(is_plain, STEPPED, STEPPED_COIN)
+    return kind
+
+
+def _weigh(
+    weight: np.ndarray, var_confidence: float, es_confidence: float
+) -> tuple[Levels, np.ndarray]:
+    """The levels in whole units of weight, and every scenario's weight in them."""
+    for level in (var_confidence, es_confidence):
+        if not 0.0 < level < 1.0:
+            raise ConfigError(f"a confidence must lie in (0, 1), such as 0.99; got {level}")
+    n = len(weight)
+    if not n:
+        raise DataError("the driver record holds no scenario: no position has a tail")
+    total = math.fsum(weight)
+    if not (weight >= 0).all() or abs(total - 1.0) > 1e-9:
+        raise DataError(f"weights must not be negative and add up to 1; they add up to {total:g}")
+    if (weight == weight[0]).all():
+        unit, whole = 1.0 / n, np.ones(n)
+        limits = [n - math.ceil(n * (c - _SLACK)) for c in (var_confidence, es_confidence)]
+    else:
+        unit, whole = _UNIT, np.rint(weight / total / _UNIT)
+        slack = _SLACK + n * np.finfo("f8").eps
+        limits = [math.floor((1.0 - c + slack) / unit) for c in (var_confidence, es_confidence)]
+    most = whole.sum() - 1.0
+    var_limit, es_limit = (float(min(limit, most)) for limit in limits)
+    return Levels(var_limit, es_limit, (1.0 - es_confidence) / unit, unit), whole
+
+
+def _spread(n_rows: int, row: np.ndarray, found: np.ndarray, kind: np.ndarray) -> xr.Dataset:
+    """Results on the rows of the book, NaN where there are none."""
+    data = {}
+    for name, values in zip(Tails._fields, found, strict=True):
+        column = np.full(n_rows, np.nan)
+        column[row] = values
+        units = "1" if name == "liquidation_probability" else "USD"
+        data[name] = ("position", column, {"units": units})
+    counts = np.bincount(kind, minlength=4)
+    attrs = {"ordered": counts[ORDERED], "merged": counts[MERGED], "stepped": counts[2:].sum()}
+    return xr.Dataset(data, attrs={name: int(count) for name, count in attrs.items()})
