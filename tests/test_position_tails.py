@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from risk import pipeline
+from risk.config import load_config
 from risk.drivers import fall_gaps, make_drivers
 from risk.errors import ConfigError, DataError
 from risk.liquidation import liquidation_probability, position_outcomes
 from risk.liquidation.tails import position_tails
 from risk.measures import expected_shortfall, value_at_risk
+from risk.sample import write_sample
 from tests.books import book_of, drivers_of, random_path, random_position
 from tests.brute import Position
+from tests.test_pipeline import write_config
+
+ROOT = Path(__file__).resolve().parents[1]
 
 seeds = st.integers(0, 2**32 - 1)
 levels = st.sampled_from([(0.99, 0.975), (0.9, 0.8), (0.5, 0.3), (0.07, 0.999)])
@@ -194,3 +204,26 @@ def test_weights_that_are_no_probabilities_are_refused():
     nothing = drivers.isel(scenario=slice(0, 0), gap=slice(0, 0))
     with pytest.raises(DataError, match="no scenario"):
         position_tails(book, nothing)
+
+
+def test_a_night_publishes_the_tails_of_its_positions(tmp_path):
+    """Every sampled set has them for every priced row; designed stresses have no probabilities."""
+    write_sample(tmp_path, positions=300, seed=3, venue_rules=ROOT / "configs/venues")
+    run = pipeline.run(load_config(write_config(tmp_path, tmp_path)))
+    names = (
+        "value_at_risk", "expected_shortfall", "expected_deficit", "liquidation_probability",
+    )  # fmt: skip
+    for scenario_set in ("historical", "monte_carlo", "stress"):
+        rows = run.positions.filter(pc.equal(run.positions["scenario_set"], scenario_set))
+        priced = pc.equal(rows["status"], "ok").to_numpy(zero_copy_only=False)
+        assert priced.sum() > 200
+        expected = priced & (scenario_set != "stress")
+        for name in names:
+            np.testing.assert_array_equal(rows[name].is_valid().to_numpy(), expected, name)
+    drawn = run.positions.filter(pc.equal(run.positions["scenario_set"], "monte_carlo"))
+    drivers = run.drivers["monte_carlo"].to_dataset().load()
+    pnl = position_outcomes(pq.read_table(run.path / "book.parquet"), drivers).pnl
+    weights = drivers.weight.values
+    value = value_at_risk(pnl.values.T, 0.99, weights=weights)
+    found = drawn["value_at_risk"].drop_null().to_numpy()
+    np.testing.assert_allclose(found, value, rtol=1e-9, atol=1e-6)
