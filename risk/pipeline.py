@@ -249,11 +249,12 @@ def prepare_scenarios(night: Night, progress: Progress | None = None) -> None:
         copula=drawn is not None and drawn.model == "t_copula",
     )
     plain_text(calibration).to_zarr(folder / "calibration.zarr", mode="w", consolidated=False)
-    betas = calibration["beta"]
     records = historical_records(config, history, assets, calibration)
     if config.scenarios.stress:
         stresses = load_stresses(config.scenarios.stress.folder)
-        records["stress"] = stress_drivers(stresses, assets, betas)
+        records["stress"] = stress_drivers(
+            stresses, assets, calibration["beta"], calibration["volatility"]
+        )
     for name, record in records.items():
         save_record(folder / "scenarios" / f"{name}.zarr", record)
     _write_json(

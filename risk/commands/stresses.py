@@ -89,7 +89,8 @@ def stress(
     book = mark_unpriced(book, assets).append_column(
         "gross_notional_usd", gross_notional(checked.positions, checked.contracts)
     )
-    drivers = stress_drivers([wanted], assets, calibrate(bars, assets)["beta"])
+    calibration = calibrate(bars, assets)
+    drivers = stress_drivers([wanted], assets, calibration["beta"], calibration["volatility"])
     ladders = build_ladders(book, assets, ("venue", "asset"), max_cells=max(len(book), 1))
     return StressResult(
         stress=wanted,

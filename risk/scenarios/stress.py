@@ -12,12 +12,12 @@ import xarray as xr
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from risk.drivers import make_drivers
+from risk.drivers import join_gaps, make_drivers
 from risk.errors import ConfigError
+from risk.scenarios.effects import pay_funding, stress_gaps, widen
 from risk.scenarios.moves import (
     Ratios,
     beta_of,
-    gap_rule,
     market_ratios,
     scale_move,
     window_ratios,
@@ -43,6 +43,38 @@ class Shock(BaseModel):
         return self
 
 
+class Funding(BaseModel):
+    """A rate paid by longs to shorts (to longs where negative), for a while."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rate: float = Field(allow_inf_nan=False)  # per 8 hours
+    hours: Positive
+
+
+class Outage(BaseModel):
+    """Nobody can be closed for some hours; what the price did meanwhile lands as one gap."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hours: Positive
+
+
+class Breaker(BaseModel):
+    """Close-outs stop at a move of `pause` from the mark, and go on at one of `resume`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pause: float = Field(gt=0, lt=1)
+    resume: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _resumes_further_out(self) -> Breaker:
+        if self.resume <= self.pause:
+            raise ValueError("resume must be a larger move than pause")
+        return self
+
+
 class Stress(BaseModel):
     """A stress file, checked; the keys are those of the file."""
 
@@ -56,10 +88,12 @@ class Stress(BaseModel):
     end: date | None = None
     price_kind: Literal["last", "mark", "index"] | None = None
     shocks: dict[Text, Shock] = Field(min_length=1)
-    others: Literal["beta", "worst", "none"]
+    others: Literal["beta", "worst", "none", "volatility"]
     gap: float = Field(default=0.0, ge=0, le=1)
+    outage: Outage | None = None
+    breaker: Breaker | None = None
     volatility: Positive | None = None
-    funding: float | None = None
+    funding: Funding | None = None
     peg: Positive | None = None
     depth: Positive | None = None
 
@@ -70,9 +104,18 @@ class Stress(BaseModel):
             missing = [name for name in needed if name not in self.model_fields_set]
             if missing:
                 raise ValueError(f"a historical stress needs {', '.join(missing)}")
+            if self.volatility:
+                raise ValueError("volatility widens designed moves; leave it out of past ones")
         if self.start and self.end and self.end < self.start:
             raise ValueError("end lies before start")
+        if self.outage and self.breaker:
+            raise ValueError("give an outage or a breaker, not both")
         return self
+
+    @property
+    def days(self) -> int:
+        """How long it lasts; a designed move without dates takes a day."""
+        return (self.end - self.start).days + 1 if self.start and self.end else 1
 
 
 def load_stresses(folder: Path | str) -> list[Stress]:
@@ -120,14 +163,18 @@ def load_stress(file: Path | str) -> Stress:
 
 
 def stress_drivers(
-    stresses: Sequence[Stress], assets: Sequence[str], betas: xr.DataArray
+    stresses: Sequence[Stress],
+    assets: Sequence[str],
+    betas: xr.DataArray,
+    volatility: xr.DataArray | None = None,
 ) -> xr.Dataset:
-    """Drivers of the stresses, one scenario each, with its gap rule.
+    """Drivers of the stresses, one scenario each, with its gap rule and its effects.
 
     Assets a stress does not list follow its `others`: ``beta`` times the market's move (the market
-    the betas refer to, or the mean of the listed moves), ``worst`` (lowest low, highest high, and
-    the last that moved most) or ``none`` (unmoved). Listed assets outside the universe keep their
-    part in these rules and are named in ``attrs["ignored"]``.
+    the betas refer to, or the mean of the listed moves), ``volatility`` (the market's move times
+    the asset's volatility over the market's: correlation one), ``worst`` (lowest low, highest high,
+    and the last that moved most) or ``none`` (unmoved). Listed assets outside the universe keep
+    their part in these rules and are named in ``attrs["ignored"]``.
 
     Parameters
     ----------
@@ -136,33 +183,49 @@ def stress_drivers(
         The universe.
     betas : DataArray (asset)
         Slopes to ``betas.attrs["market"]``.
+    volatility : DataArray (asset), optional
+        Today's, daily, of log returns; stresses that need it are refused without.
 
     Returns
     -------
     Dataset
-        Driver record; `label` is the title. `moves_by_asset` turns it into fractions.
+        Driver record; `label` is the title, `peg` and `depth` on (scenario,) what the file says of
+        them (1 where nothing). `moves_by_asset` turns it into fractions.
 
     Raises
     ------
     ConfigError
-        If nothing in the universe is moved by a stress.
+        If nothing in the universe is moved by a stress, or a volatility is needed and not there.
     """
-    parts = [_stress_ratios(stress, assets, betas) for stress in stresses]
-    moves = Ratios(*(np.stack(side) for side in zip(*parts, strict=True)))
-    share = np.array([[stress.gap] for stress in stresses])
+    parts = [_stress_ratios(stress, assets, betas, volatility) for stress in stresses]
+    gaps = [
+        stress_gaps(
+            moves,
+            stress.gap,
+            days=stress.days,
+            outage_hours=stress.outage.hours if stress.outage else None,
+            breaker=(stress.breaker.pause, stress.breaker.resume) if stress.breaker else None,
+        )
+        for stress, moves in zip(stresses, parts, strict=True)
+    ]
+    for place, columns in enumerate(gaps):
+        columns["gap_scenario"] = np.full(len(columns["gap_scenario"]), place, "i4")
     ignored = [
         f"{stress.title}: {name}"
         for stress in stresses
         for name in sorted(set(stress.shocks) - set(assets))
     ]
     drivers = make_drivers(
-        *moves,
+        *(np.concatenate(side) for side in zip(*parts, strict=True)),
         assets=assets,
         label=[stress.title for stress in stresses],
         source=[stress.source for stress in stresses],
-        gaps=gap_rule(moves, share),
+        gaps=join_gaps(*gaps),
     )
-    return drivers.assign_attrs(ignored=ignored)
+    return drivers.assign_coords(
+        peg=("scenario", [stress.peg or 1.0 for stress in stresses], {"units": "USD"}),
+        depth=("scenario", [stress.depth or 1.0 for stress in stresses], {"units": "1"}),
+    ).assign_attrs(ignored=ignored)
 
 
 def stress_rules(stresses: Sequence[Stress], assets: Sequence[str]) -> np.ndarray:
@@ -237,9 +300,15 @@ def stress_from_history(
 
 
 def _stress_ratios(
-    stress: Stress, assets: Sequence[str], betas: xr.DataArray
-) -> tuple[np.ndarray, ...]:
-    """Low, high and last of every asset under one stress (asset,)."""
+    stress: Stress,
+    assets: Sequence[str],
+    betas: xr.DataArray,
+    volatility: xr.DataArray | None,
+) -> Ratios:
+    """Low, high and last of every asset under one stress (1, asset)."""
+    needs_volatility = stress.others == "volatility" or stress.volatility is not None
+    if volatility is None and needs_volatility:
+        raise ConfigError(f"stress {stress.title!r} needs volatilities; calibrate them first")
     names = list(stress.shocks)
     listed = Ratios(
         *(1 + np.array([[getattr(stress.shocks[n], f) for n in names]]) for f in Ratios._fields)
@@ -247,7 +316,7 @@ def _stress_ratios(
     if stress.others == "none" and not set(names) & set(assets):
         raise ConfigError(
             f"stress {stress.title!r} moves none of this universe's assets; "
-            "list one of them or set others to beta or worst"
+            "list one of them or set others to beta, volatility or worst"
         )
     market = market_ratios(listed, names, betas)
     furthest = np.abs(np.log(listed.last[0])).argmax()
@@ -258,8 +327,19 @@ def _stress_ratios(
             columns.append([part[0, names.index(name)] for part in listed])
         elif stress.others == "worst":
             columns.append(list(worst))
-        elif stress.others == "beta":
-            columns.append([part[0] for part in scale_move(market, beta_of(betas, name))])
-        else:
+        elif stress.others == "none":
             columns.append([1.0, 1.0, 1.0])
-    return tuple(np.array(columns).T)
+        else:
+            slope = (
+                beta_of(betas, name)
+                if stress.others == "beta" or volatility is None
+                else beta_of(volatility, name) / beta_of(volatility, betas.attrs["market"])
+            )
+            columns.append([part[0] for part in scale_move(market, slope)])
+    moves = Ratios(*(np.array(side)[None] for side in zip(*columns, strict=True)))
+    if stress.volatility is not None and volatility is not None:
+        daily = np.array([beta_of(volatility, name) for name in assets])
+        moves = widen(moves, stress.volatility * daily * np.sqrt(stress.days))
+    if stress.funding is not None:
+        moves = pay_funding(moves, stress.funding.rate, stress.funding.hours)
+    return moves
