@@ -16,7 +16,7 @@ import xarray as xr
 from benchmarks.books import jumpy_day, large_book, quiet_day
 from risk.liquidation import Ladders, build_ladders, walk
 from risk.liquidation.kernel import walk_cells
-from risk.liquidation.terms import close_out_terms
+from risk.liquidation.terms import close_lines, close_out_terms
 from risk.liquidation.walk import group_gaps, sort_paths
 from risk.schema import CUBE
 
@@ -45,10 +45,11 @@ def fastest(call: Callable[[], object], repeats: int = 5) -> float:
 
 def price_in_chunks(book, drivers: xr.Dataset, n_scenarios: int, chunk: int = 64) -> float:
     """P&L, deficit, liquidations and notional by NumPy: a plain array engine, without ladders."""
-    terms, _ = close_out_terms(book, list(drivers.asset.values))
+    terms = close_out_terms(book, list(drivers.asset.values)).terms
+    alpha, beta, _, fee = close_lines(terms)
     x = np.abs(terms.first)
-    value = terms.alpha + terms.beta * x
-    left = np.where(terms.to_holder, np.maximum(value - terms.fee * x, 0.0), 0.0) - terms.equity
+    value = alpha + beta * x
+    left = np.where(terms.to_holder, np.maximum(value - fee * x, 0.0), 0.0) - terms.equity
     short, closed = np.maximum(-value, 0.0), terms.notional * x
     is_long, liquidated = terms.direction > 0, terms.first == terms.margin
     low, high, last = (drivers[name].values for name in ("low", "high", "last"))
@@ -74,7 +75,7 @@ def kernel_rows() -> list[tuple[str, str, str]]:
         book = large_book(n_positions, N_KERNEL_ASSETS, N_BOOKS, inverse=0.0)
         ladders = build_ladders(book, names(N_KERNEL_ASSETS), LABELS)
         cells = ladders.n_ladders * N_SCENARIOS
-        paths = sort_paths(calm, n_rungs)
+        paths = sort_paths(calm, ladders.steps.events, n_rungs)
         out = [np.zeros((ladders.n_cells, N_SCENARIOS), v.dtype) for v in CUBE.values()]
         for name, is_wide in (("four", False), ("seven", True)):
 
