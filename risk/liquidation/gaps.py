@@ -33,7 +33,7 @@ from risk.liquidation.columns import (
     Plain,
     Steps,
 )
-from risk.liquidation.steps import live_through
+from risk.liquidation.steps import climb_to, live_through
 
 
 @njit(cache=True, nogil=True)
@@ -168,7 +168,7 @@ def correct_steps(
             new = live_through(parts, p, gaps, head, tail, u, last)
             if new[6] != g:
                 continue  # an earlier gap of the path changed it already
-            old = live_through(parts, p, gaps, head, head, u, last)
+            old = climb_to(steps.held, steps.stairs, p, u, last)
             lived += 1
             pnl[i] += new[0] - old[0]
             deficit[i] += new[1] - old[1]

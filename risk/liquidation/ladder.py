@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from risk.liquidation.columns import Plain, Steps, Sums, Terms
+from risk.liquidation.columns import Held, Plain, Steps, Sums, Terms
 from risk.liquidation.impact import Impact
-from risk.liquidation.steps import RUNG_AT, RUNG_BEFORE
+from risk.liquidation.steps import RUNG_AT, RUNG_BEFORE, take_stairs
 from risk.liquidation.sums import sum_plain, sum_steps
 from risk.liquidation.terms import Closing, close_lines, close_out_terms, make_cells
 
@@ -201,9 +201,12 @@ def _plain(terms: Terms, key: np.ndarray, n_assets: int, n_cells: int) -> Plain:
 
 def _steps(closing: Closing, key: np.ndarray, n_assets: int, n_cells: int) -> Steps:
     """Ladders of positions that are cut in steps."""
-    stairs = closing.stairs
-    owner, rungs = np.repeat(np.arange(len(key)), np.diff(stairs.start)), stairs.rung
     keys, ladder = np.unique(key, return_inverse=True)
+    # Positions that one gap hits lie together in memory.
+    near = _sort_within(ladder, closing.held.first)
+    held, ladder = Held(*(column[near] for column in closing.held)), ladder[near]
+    stairs = take_stairs(closing.stairs, near)
+    owner, rungs = np.repeat(np.arange(len(key)), np.diff(stairs.start)), stairs.rung
     # Rungs of one position that share a trigger keep their order.
     order = _sort_within(ladder[owner], rungs[:, RUNG_AT])
     owner, rungs = owner[order], rungs[order]
@@ -211,7 +214,7 @@ def _steps(closing: Closing, key: np.ndarray, n_assets: int, n_cells: int) -> St
     sums = _empty_sums(keys, ladder[owner], first, n_assets, n_cells)
     sum_steps(sums, rungs)
     before = np.ascontiguousarray(rungs[:, RUNG_BEFORE])
-    return Steps(sums, owner, before, closing.held, closing.rules, stairs, closing.events)
+    return Steps(sums, owner, before, held, closing.rules, stairs, closing.events)
 
 
 def _empty_sums(

@@ -58,7 +58,7 @@ _AT_ONCE = 1 << 14
 _NEAREST_TO_ZERO = 1e-200
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def tier_of(rules: Rules, rule: int, value: float) -> int:
     """Tier of a value in settle currency, 0 the lowest; a tier holds its cap, not its floor."""
     tier = 0
@@ -67,7 +67,7 @@ def tier_of(rules: Rules, rule: int, value: float) -> int:
     return tier
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _requirement(rules: Rules, rule: int, value: float) -> float:
     most = rules.rate[rule, 0] * value - rules.amount[rule, 0]
     for tier in range(1, rules.n_tiers[rule]):
@@ -75,7 +75,7 @@ def _requirement(rules: Rules, rule: int, value: float) -> float:
     return most
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def next_trigger(held: Held, rules: Rules, p: int, intercept: float, share: float) -> float:
     """Adverse coordinate at which `share` of position `p` is liquidated; inf: never."""
     rule, head, unit = held.rule[p], held.head[p], held.unit[p]
@@ -100,14 +100,14 @@ def next_trigger(held: Held, rules: Rules, p: int, intercept: float, share: floa
     return np.nextafter(u, np.inf) if rules.is_strict[rule] else u
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def moved(side: int, kappa: float, base: float) -> float:
     """Factor on the path's price once `base` is closed: falls lower it, rises raise it."""
     impact = impact_at(kappa, base)
     return 1.0 - impact if side == 0 else 1.0 + impact
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def slippage(side: int, inverse: bool, kappa: float, base: float, quantity: float) -> float:
     """Cost of closing `quantity` after `base`, as a fraction of its value on the path."""
     mean = mean_impact(kappa, base, quantity)
@@ -116,7 +116,7 @@ def slippage(side: int, inverse: bool, kappa: float, base: float, quantity: floa
     return mean / (1.0 - mean) if side == 0 else mean / (1.0 + mean)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _cost_rate(
     held: Held, p: int, kappa: float, base: float, quantity: float, part: float
 ) -> float:
@@ -127,7 +127,7 @@ def _cost_rate(
     return held.closing_fee[p] + impact
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def act(
     held: Held, rules: Rules, p: int, u: float, turn: float, base: float, kappa: float,
     intercept: float, share: float, tier: int, liquidated: bool,
@@ -236,6 +236,14 @@ def climb(held: Held, rules: Rules) -> Stairs:
     return Stairs(np.append(0, np.cumsum(count)), np.concatenate(parts))
 
 
+def take_stairs(stairs: Stairs, index: np.ndarray) -> Stairs:
+    """The stairs of the positions at `index`, in that order."""
+    count = np.diff(stairs.start)[index]
+    start = np.append(0, np.cumsum(count))
+    row = np.arange(start[-1]) + np.repeat(stairs.start[:-1][index] - start[:-1], count)
+    return Stairs(start, stairs.rung[row])
+
+
 @njit(cache=True, nogil=True)
 def _climb(held: Held, rules: Rules, rungs: np.ndarray, count: np.ndarray) -> None:
     for p in range(len(count)):
@@ -251,7 +259,7 @@ def _climb(held: Held, rules: Rules, rungs: np.ndarray, count: np.ndarray) -> No
             before = rung
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _locate(events: Events, asset: int, side: int, trigger: float) -> tuple[float, float]:
     """Where on the path a price is reached, and what the cascade has closed before."""
     begin, end = events.start[2 * asset + side], events.start[2 * asset + side + 1]
@@ -267,6 +275,29 @@ def _locate(events: Events, asset: int, side: int, trigger: float) -> tuple[floa
     base = events.base[low - 1]
     level = trigger / moved(side, events.kappa[asset], base)
     return max(level, events.level[low - 1]), base
+
+
+@njit(cache=True, nogil=True, inline="always")
+def climb_to(
+    held: Held, stairs: Stairs, p: int, farthest: float, last: float
+) -> tuple[float, float, float, float, float, int]:
+    """P&L, deficit, venue gain, cost, notional and status of position `p` on its own stairs."""
+    intercept, share = held.intercept[p], 1.0
+    deficit, gain, cost, notional, status = 0.0, 0.0, 0.0, 0.0, SURVIVED
+    for k in range(stairs.start[p], stairs.start[p + 1]):
+        rung = stairs.rung[k]
+        if rung[RUNG_AT] > farthest:
+            break
+        deficit += rung[RUNG_DEFICIT]
+        gain += rung[RUNG_VENUE]
+        cost += rung[RUNG_COST]
+        notional += rung[RUNG_NOTIONAL]
+        if rung[RUNG_KIND] != SURVIVED:
+            status = int(rung[RUNG_KIND])
+        intercept, share = rung[RUNG_INTERCEPT], rung[RUNG_SHARE]
+    worth = held.head[p] * held.notional[p]
+    end = intercept * last + worth * share if held.inverse[p] else intercept + worth * share * last
+    return end - held.intercept[p] - worth, deficit, gain, cost, notional, status
 
 
 @njit(cache=True, nogil=True)
