@@ -43,12 +43,8 @@ class Historical(_Section):
     method: Method = "plain"
     #: Further methods, each a set of its own: ``historical_filtered``, ...
     also: tuple[Method, ...] = ()
-    #: Share of a day's adverse excursion that lands as one jump; ``calibrated``: measured on the
-    #: five-minute bars of the history.
-    gap: Fraction | Literal["calibrated"]
-    #: Bars the windows are cut from, and hours from one window to the next.
-    interval: Literal["1d", "1h"] = "1d"
-    step_hours: Count = 24
+    #: Share of a day's adverse excursion that lands as one jump.
+    gap: Fraction
     #: Age weights: weight of a window over that of the window a day younger.
     age_decay: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.995
     #: Volatility scaling: exponential weight of the past.
@@ -58,11 +54,6 @@ class Historical(_Section):
     def _each_method_once(self) -> Historical:
         if len(self.sets) != 1 + len(self.also):
             raise ValueError("also: name every method once, and not the one in method")
-        rescaled = {"volatility_scaled", "filtered"} & set(self.sets.values())
-        if self.interval == "1h" and rescaled:
-            raise ValueError(f"{', '.join(sorted(rescaled))} rescales days; set interval: 1d")
-        if self.interval == "1d" and self.step_hours % 24:
-            raise ValueError("step_hours counts whole days; set interval: 1h")
         return self
 
     @property
@@ -416,17 +407,12 @@ def _sentence(path: Path, error: ValidationError, lines: _Lines) -> str:
     faults = error.errors(include_url=False)
     # An unknown key is usually the cause of the missing one beside it: name it first.
     fault = min(faults, key=lambda fault: fault["type"] != "extra_forbidden")
-    location = _in_file(fault["loc"])
+    # A union adds the name of the alternative that failed; the file has no such key.
+    location = tuple(part for part in fault["loc"] if part not in {"literal['latest']", "date"})
     line = f", line {lines[location]}" if location in lines else ""
     where = f"{path}{line}: {_dotted(location)}" if location else f"{path}{line}"
-    others = len({_in_file(fault["loc"]) for fault in faults}) - 1
-    return f"{where} {_problem(location, fault)}" + (f" (and {others} more)" if others else "")
-
-
-def _in_file(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Without the names a union adds for the alternatives that failed; the file has no such key."""
-    added = {"literal['latest']", "date", "constrained-float", "literal['calibrated']"}
-    return tuple(part for part in location if part not in added)
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return f"{where} {_problem(location, fault)}{more}"
 
 
 def _problem(location: tuple[str | int, ...], fault: Any) -> str:

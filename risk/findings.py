@@ -119,7 +119,6 @@ def market_notes(
         share = {str(a): float(s) for a, s in zip(assets, record.proxied_share.values, strict=True)}
         notes["proxied_share"] = {asset: part for asset, part in share.items() if part > 0}
         notes["n_windows"] = int(record.attrs["n_windows"])
-        notes["gap"] = float(record.attrs["gap"])
     if "stress" in records:
         notes["n_stress_assets_ignored"] = len(records["stress"].attrs["ignored"])
     notes["proxied"] = sorted({*notes["proxied_share"], *notes["short_history"]})
@@ -360,7 +359,7 @@ def _parameters(config: Config, market: Mapping[str, Any]) -> dict[str, float]:
         "degrees_of_freedom": market["degrees_of_freedom"],
     }
     if config.scenarios.historical:
-        values["gap"] = market["gap"]
+        values["gap"] = config.scenarios.historical.gap
         values["n_windows"] = market["n_windows"]
     if config.scenarios.monte_carlo:
         values["n_paths"] = config.scenarios.monte_carlo.paths
@@ -433,7 +432,7 @@ def gap_sensitivity(folder: Path, config: Config) -> xr.Dataset | None:
         return None
     ladders = load_ladders(folder / "ladders")
     record = load_record(folder / "scenarios" / "historical.zarr")
-    shares = sorted({0.0, float(_json(folder / "market.json")["gap"]), 1.0})
+    shares = sorted({0.0, wanted.gap, 1.0})
     worst, mean = [], []
     for share in shares:
         moves = Ratios(record.low.values, record.high.values, record["last"].values)
@@ -490,8 +489,7 @@ def _identity(
             ]
         )
     if config.scenarios.historical:
-        bars = {"1d": "daily", "1h": "hourly"}[config.scenarios.historical.interval]
-        windows = f"overlapping windows of {bars} lows, highs and closes"
+        windows = "overlapping windows of daily lows, highs and closes"
         for name, method in config.scenarios.historical.sets.items():
             sets[name] = f"{windows}, {METHOD_WORDS[method]}"
     if config.scenarios.stress:

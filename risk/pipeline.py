@@ -41,7 +41,6 @@ from risk.liquidation import account_losses, build_ladders, liquidation_curve
 from risk.liquidation.tails import position_tails
 from risk.margin.book import build_book, margin_table
 from risk.market.calibration import calibrate
-from risk.market.gaps import calibrated_gap, gap_shares
 from risk.market.history import load_history, universe
 from risk.market.volatility import ewma_model, garch_model
 from risk.measures import measure_cube
@@ -250,7 +249,7 @@ def prepare_scenarios(night: Night, progress: Progress | None = None) -> None:
         copula=drawn is not None and drawn.model == "t_copula",
     )
     plain_text(calibration).to_zarr(folder / "calibration.zarr", mode="w", consolidated=False)
-    records = historical_records(config, history, assets, calibration, night.as_of)
+    records = historical_records(config, history, assets, calibration)
     if config.scenarios.stress:
         stresses = load_stresses(config.scenarios.stress.folder)
         records["stress"] = stress_drivers(
@@ -264,11 +263,7 @@ def prepare_scenarios(night: Night, progress: Progress | None = None) -> None:
 
 
 def historical_records(
-    config: Config,
-    history: xr.Dataset,
-    assets: list[str],
-    calibration: xr.Dataset,
-    as_of: dt.date,
+    config: Config, history: xr.Dataset, assets: list[str], calibration: xr.Dataset
 ) -> dict[str, xr.Dataset]:
     """One driver record per historical set of the config, each by its own method."""
     wanted = config.scenarios.historical
@@ -278,20 +273,13 @@ def historical_records(
         "volatility_scaled": lambda: ewma_model(history, assets, decay=wanted.volatility_decay),
         "filtered": lambda: garch_model(history, assets, decay=wanted.volatility_decay),
     }
-    gap = wanted.gap
-    if gap == "calibrated":
-        gap = calibrated_gap(gap_shares(config.history, as_of))
-    bars = history
-    if wanted.interval == "1h":
-        bars = load_history(config.history, as_of, interval="1h")
     return {
         name: historical_drivers(
-            bars,
+            history,
             assets,
             windows=wanted.windows,
             horizon_days=config.horizon_days,
-            step_hours=wanted.step_hours,
-            gap=gap,
+            gap=wanted.gap,
             betas=calibration["beta"],
             factor_betas=calibration["factor_beta"],
             method=method,
