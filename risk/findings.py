@@ -58,6 +58,9 @@ METHOD_WORDS = {
 MODEL_WORDS = {"student_t": "Student-t", "t_copula": "t-copula"}
 SAMPLING_WORDS = {"antithetic": "mirrored pairs", "sobol": "scrambled Sobol points"}
 
+#: Proxied assets named one by one.
+_N_PROXIED = 8
+
 #: Accounts listed in the report, by worst stress.
 _N_ACCOUNTS = 25
 
@@ -377,7 +380,6 @@ def _quality(
 
     kinds = market["price_kinds"]
     stale = int(pc.sum(book["is_stale"]).as_py() or 0)
-    proxied = ", ".join(market["proxied"])
     return (
         QualityCheck(
             "Price kind",
@@ -408,8 +410,9 @@ def _quality(
             "Proxied assets",
             len(market["proxied"]),
             "every asset has its own history in every window",
-            f"scaled by beta where their own history is missing: {proxied}",
+            "assets moved by beta and a resampled residual where their own history is missing",
         ),
+        *_proxied(book, market),
         judge(
             "Stale marks",
             stale,
@@ -423,6 +426,35 @@ def _quality(
             "shocks on assets without a price that day, ignored",
         ),
     )
+
+
+def _proxied(book: pa.Table, market: Mapping[str, Any]) -> list[QualityCheck]:
+    """The proxied assets that matter most, each with its share of the notional."""
+    priced = book.filter(pc.equal(book["status"], "ok"))
+    held = (
+        pa.table({"asset": priced["asset"].cast(pa.string()), "usd": priced["notional_usd"]})
+        .group_by("asset", use_threads=False)
+        .aggregate([("usd", "sum")])
+    )
+    notional = dict(zip(held["asset"].to_pylist(), held["usd_sum"].to_pylist(), strict=True))
+    total = sum(notional.values())
+    share = {name: notional.get(name, 0.0) / total for name in market["proxied"]} if total else {}
+    largest = sorted(share, key=lambda name: (-share[name], name))[:_N_PROXIED]
+    windows = market["proxied_share"]
+    return [
+        QualityCheck(
+            f"{name}, proxied: share of the notional",
+            "warn" if share[name] >= 0.01 else "pass",
+            "in every window"
+            if windows.get(name, 0.0) >= 1
+            else "in the windows before it had prices, or across its holes"
+            if name in windows
+            else "its Monte Carlo parameters only: too young for its own",
+            round(100 * share[name], 2),
+            "%",
+        )
+        for name in largest
+    ]
 
 
 def gap_sensitivity(folder: Path, config: Config) -> xr.Dataset | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import date
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import xarray as xr
 
+from risk import findings
 from risk.market.betas import factor_betas
 from risk.market.calibration import calibrate
 from risk.market.history import load_history, universe
@@ -168,6 +170,24 @@ def test_the_summary_names_each_proxied_asset_with_its_share_of_the_notional():
             "notional_share": pytest.approx(0.1),
         }
     ]
+
+
+def test_the_report_names_each_proxied_asset_with_its_share_of_the_notional():
+    book = pa.table(
+        {
+            "status": ["ok", "ok", "ok", "unpriced"],
+            "asset": ["BTC", "SOL", "UNI", "UNI"],
+            "notional_usd": [890.0, 105.0, 5.0, 9000.0],
+        }
+    )
+    market = {"proxied": ["NEW", "SOL", "UNI"], "proxied_share": {"SOL": 0.3, "UNI": 1.0}}
+    checks = findings._proxied(book, market)
+    assert [(check.name.split(",")[0], check.value, check.state) for check in checks] == [
+        ("SOL", 10.5, "warn"),
+        ("UNI", 0.5, "pass"),
+        ("NEW", 0.0, "pass"),
+    ]
+    assert {check.unit for check in checks} == {"%"}
 
 
 def test_on_real_prices_a_proxied_solana_is_as_wild_as_the_real_one(market_data):
