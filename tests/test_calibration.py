@@ -122,6 +122,15 @@ def test_a_young_asset_takes_the_medians_and_is_flagged():
     assert 0.4 < float(found["correlation"].sel(asset="NEW", asset_2="ETH")) < 0.9
 
 
+def test_a_universe_without_a_common_factor_is_calibrated():
+    """Neither bitcoin nor ether: slopes refer to the mean of all, and there is no factor table."""
+    returns = t_returns(3, 300, 6.0, 0.6, 3) * 0.04
+    found = calibrate(history_of(returns, ["ADA", "SOL", "XRP"]), ["ADA", "NEW", "SOL", "XRP"])
+    assert found.attrs["market"] == "equal_weight"
+    assert dict(found["factor_beta"].sizes) == {"asset": 4, "factor": 0}
+    assert np.isfinite(found["volatility"]).all()
+
+
 def test_a_return_across_a_hole_is_not_a_return():
     returns = t_returns(1, 300, 8.0, 0.5, 2) * 0.03
     holed = returns.copy()

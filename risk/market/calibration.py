@@ -223,8 +223,9 @@ def _spread(values: np.ndarray, kept: np.ndarray, fill: float | None = None) -> 
 
 
 def _spread_rows(values: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """`_spread` of every column."""
-    return np.stack([_spread(column, kept) for column in values.T], axis=1)
+    """`_spread` of every column; there may be none."""
+    columns = [_spread(column, kept) for column in values.T]
+    return np.stack(columns, axis=1) if columns else np.empty((len(kept), 0))
 
 
 def _spread_correlation(correlation: np.ndarray, kept: np.ndarray) -> np.ndarray:
