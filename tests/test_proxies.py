@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import xarray as xr
 
-from risk import findings
+from risk.findings.quality import proxied
 from risk.market.betas import factor_betas
 from risk.market.calibration import calibrate
 from risk.market.history import load_history, universe
@@ -181,7 +181,7 @@ def test_the_report_names_each_proxied_asset_with_its_share_of_the_notional():
         }
     )
     market = {"proxied": ["NEW", "SOL", "UNI"], "proxied_share": {"SOL": 0.3, "UNI": 1.0}}
-    checks = findings._proxied(book, market)
+    checks = proxied(book, market)
     assert [(check.name.split(",")[0], check.value, check.state) for check in checks] == [
         ("SOL", 10.5, "warn"),
         ("UNI", 0.5, "pass"),

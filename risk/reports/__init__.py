@@ -9,8 +9,10 @@ from risk.reports.inputs import InputFile, MarginSummary, QualityCheck, ReportIn
 from risk.reports.limits import Limit, LimitState, evaluate_limits, load_limits
 from risk.reports.officer import render_officer
 from risk.reports.regulator import render_capital
+from risk.reports.section import Fact, Section
 
 __all__ = [
+    "Fact",
     "InputFile",
     "Limit",
     "LimitState",
@@ -18,6 +20,7 @@ __all__ = [
     "QualityCheck",
     "ReportInputs",
     "RunIdentity",
+    "Section",
     "collect_facts",
     "evaluate_limits",
     "load_limits",

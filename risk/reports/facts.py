@@ -72,6 +72,9 @@ def collect_facts(inputs: ReportInputs) -> pa.Table:
     liquidation_facts(inputs, add)
     book_facts(inputs, add)
     run_facts(inputs, add)
+    for section in inputs.sections:
+        for fact in section.facts:
+            add(fact.fact_id, fact.value, fact.unit, fact.scope, fact.decimals)
     _share_facts(inputs, add, rows)
     _limit_facts(inputs, add, {fact_id: row[0] for fact_id, row in rows.items()}, rows)
     values, units, decimals, scopes = (list(column) for column in zip(*rows.values(), strict=True))

@@ -15,6 +15,7 @@ import pyarrow as pa
 import xarray as xr
 
 from risk.reports.limits import Limit
+from risk.reports.section import Section
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,8 @@ class ReportInputs:
     gap_sensitivity : Dataset (gap) or None
         Deficits by the share of a move that lands as one jump; one variable per column, titled by
         its attribute `long_name`.
+    sections : tuple of Section
+        Further sections of the officer's report, in the order of the page.
     """
 
     as_of: date
@@ -168,3 +171,4 @@ class ReportInputs:
     parameters: Mapping[str, float] = field(default_factory=dict)
     quality: tuple[QualityCheck, ...] = ()
     gap_sensitivity: xr.Dataset | None = None
+    sections: tuple[Section, ...] = ()

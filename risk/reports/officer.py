@@ -57,6 +57,10 @@ def render_officer(facts: pa.Table, inputs: ReportInputs) -> str:
         state_of_run=headlines.overall_state(view, inputs),
         limits=states,
         charts=_charts(view, inputs),
+        section_charts={
+            section.name: {name: draw(view) for name, draw in section.charts.items()}
+            for section in inputs.sections
+        },
         **_worst(view, inputs),
     )
 

@@ -1,0 +1,37 @@
+"""The config of a night: every number a person may change, read from one YAML file.
+
+Relative paths are taken from the directory the command is started in, not from the config's own
+folder, so that one config serves several workplaces.
+"""
+
+from risk.config.night import NOT_IDENTITY, Config, config_digest, config_identity
+from risk.config.read import load_config
+from risk.config.scenarios import (
+    Grid,
+    Historical,
+    MonteCarlo,
+    Reverse,
+    Scenarios,
+    Stress,
+)
+from risk.config.sections import Execution, Liquidation, Margin, Measures, Schedule, Tls
+
+__all__ = [
+    "NOT_IDENTITY",
+    "Config",
+    "Execution",
+    "Grid",
+    "Historical",
+    "Liquidation",
+    "Margin",
+    "Measures",
+    "MonteCarlo",
+    "Reverse",
+    "Scenarios",
+    "Schedule",
+    "Stress",
+    "Tls",
+    "config_digest",
+    "config_identity",
+    "load_config",
+]

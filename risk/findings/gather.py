@@ -1,0 +1,144 @@
+"""Gather what the reports print from the files of a run, and print them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xarray as xr
+
+from risk.capital import adequacy, load_capital
+from risk.config import Config
+from risk.coverage import reasons
+from risk.cube import open_cube, open_tree, read_dataset
+from risk.findings.identity import parameters, run_identity
+from risk.findings.margins import margin_summary
+from risk.findings.quality import quality
+from risk.findings.sections import sections
+from risk.findings.stresses import stress_totals, worst_accounts
+from risk.reports import (
+    ReportInputs,
+    load_limits,
+    render_capital,
+    render_officer,
+)
+from risk.reports.choose import SET_WORDS, headline, words
+from risk.reports.headlines import limit_states
+from risk.reports.view import Facts
+
+
+def report_inputs(
+    folder: Path, config: Config, *, as_of: dt.date, run_id: str, inputs: Mapping[str, str]
+) -> ReportInputs:
+    """Gather everything the reports print from the files of a run."""
+    book = pq.read_table(folder / "book.parquet")
+    quarantine = pq.read_table(folder / "quarantine.parquet")
+    funds = pq.read_table(folder / "funds.parquet")
+    market, snapshot = _json(folder / "market.json"), _json(folder / "snapshot.json")
+    measures = open_tree(folder / "measures.zarr").load()
+    cube = open_cube(folder)
+    stresses, losses = stress_totals(folder, cube, funds)
+    capital = load_capital(config.capital, as_of) if config.capital else None
+    base = {
+        "as_of": as_of,
+        "measures": measures,
+        "totals": {name: _total_pnl(cube, name) for name in config.scenarios.names},
+        "stresses": stresses,
+        "coverage": pq.read_table(folder / "coverage.parquet"),
+        "coverage_floor": config.measures.coverage_floor,
+        "reasons": reasons(book, quarantine),
+        "margin": margin_summary(book),
+        "curves": _stored(folder / "curves.zarr"),
+        "accounts": worst_accounts(book, losses, stresses),
+        "funds": funds,
+        "entity": capital.entity if capital else "the reporting entity",
+        "limits": load_limits(config.limits) if config.limits else (),
+        "parameters": parameters(config, market),
+        "quality": quality(book, market, snapshot),
+        "gap_sensitivity": _stored(folder / "gap_sensitivity.zarr"),
+        "sections": sections(folder, config),
+        "run": run_identity(config, run_id, inputs, market, snapshot, measures),
+    }
+    draft = ReportInputs(contributors=_contributors(measures, "", 0.0), **base)
+    top = headline(draft)
+    contributors = _contributors(measures, top.scenario_set, top.expected_shortfall)
+    lines = None
+    if capital is not None:
+        extreme = measures["total"].deficit_expected_shortfall_999.sel(
+            scenario_set=top.scenario_set
+        )
+        lines = adequacy(
+            funds=funds,
+            settings=capital,
+            deficit_by_venue=stresses.deficit_by_venue,
+            account_deficits=losses,
+            deficit_expected_shortfall=float(extreme.values.item()),
+            deficit_basis=(
+                f"{words(top.scenario_set, SET_WORDS)}, 99.9 %, coherent fractional tail mean"
+            ),
+        )
+    return ReportInputs(contributors=contributors, adequacy=lines, **base)
+
+
+def write_reports(folder: Path, facts: pa.Table, inputs: ReportInputs) -> None:
+    """Print the officer's report and the capital summary into a folder."""
+    (folder / "report.html").write_text(render_officer(facts, inputs), encoding="utf-8")
+    page, document = render_capital(facts, inputs)
+    (folder / "capital.html").write_text(page, encoding="utf-8")
+    (folder / "capital.json").write_text(document, encoding="utf-8")
+
+
+def breaches(facts: pa.Table, inputs: ReportInputs) -> tuple[str, ...]:
+    """One sentence per breached limit, and one if coverage is below its floor."""
+    view = Facts(facts)
+    found = [
+        f"{state.limit.name}: {state.value:,.2f} against {state.limit.breach:,.2f}"
+        for state in limit_states(view, inputs)
+        if state.state == "breach" and state.value is not None
+    ]
+    for row in inputs.coverage.to_pylist():
+        for column, what in (("share", "positions"), ("notional_share", "notional")):
+            share = row[column]
+            if row["status"] == "priced" and share is not None and share < inputs.coverage_floor:
+                found.append(
+                    f"coverage: {share:.2%} of the {what} priced, floor {inputs.coverage_floor:.2%}"
+                )
+    return tuple(found)
+
+
+def _stored(path: Path) -> xr.Dataset | None:
+    if not path.exists():
+        return None
+    return read_dataset(path)
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _total_pnl(cube: xr.DataTree, name: str) -> xr.DataArray:
+    return cube[name].pnl.load().sum("cell").assign_attrs(units="USD")
+
+
+def _contributors(measures: xr.DataTree, scenario_set: str, confidence: float) -> pa.Table:
+    """Parts of the headline expected shortfall by every level; empty without a headline."""
+    rows = []
+    for level, node in measures.children.items():
+        if level == "total" or not scenario_set:
+            continue
+        part = node.dataset.expected_shortfall_contribution.sel(
+            scenario_set=scenario_set, confidence=confidence
+        )
+        rows += [
+            {"label": level, "group": str(group), "expected_shortfall_contribution": float(value)}
+            for group, value in zip(part.group.values, part.values, strict=True)
+        ]
+    schema = pa.schema(
+        [("label", "string"), ("group", "string"), ("expected_shortfall_contribution", "f8")]
+    )
+    return pa.Table.from_pylist(rows, schema=schema)

@@ -1,0 +1,18 @@
+"""The sections of the officer's report that a run has only if its config asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from risk.config import Config
+from risk.reports import Section
+
+#: One function per section, in the order of the page; None where the run does not have it.
+SECTIONS: tuple[Callable[[Path, Config], Section | None], ...] = ()
+
+
+def sections(folder: Path, config: Config) -> tuple[Section, ...]:
+    """Every section the run in `folder` has something for."""
+    found = (section(folder, config) for section in SECTIONS)
+    return tuple(section for section in found if section is not None)

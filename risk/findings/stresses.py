@@ -1,0 +1,98 @@
+"""Totals of every stress, and the accounts that suffer most in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import xarray as xr
+
+#: Accounts listed in the report, by worst stress.
+_N_ACCOUNTS = 25
+
+
+def stress_totals(folder: Path, cube: xr.DataTree, funds: pa.Table) -> tuple[xr.Dataset, pa.Table]:
+    """Totals per stress with the deficit by venue; and the accounts' losses, by stress label."""
+    venues = np.asarray(funds["venue"].to_pylist(), object)
+    schema = pa.schema(
+        [
+            ("scenario", "string"), ("account", "string"), ("venue", "string"),
+            ("pnl_usd", "f8"), ("deficit_usd", "f8"), ("liquidations", "i8"),
+        ]
+    )  # fmt: skip
+    if "stress" not in cube.children:
+        empty = {
+            name: ("scenario", np.empty(0))
+            for name in (
+                "pnl", "deficit", "venue_gain", "market_cost", "liquidations", "stops",
+                "liquidated_notional",
+            )
+        }  # fmt: skip
+        none = xr.Dataset(
+            empty | {"deficit_by_venue": (("scenario", "venue"), np.empty((0, len(venues))))},
+            coords={
+                "label": ("scenario", np.empty(0, object)),
+                "source": ("scenario", np.empty(0, object)),
+                "venue": venues,
+            },
+        )
+        return none, schema.empty_table()
+    totals = cube["stress"].to_dataset().load().sum("cell")
+    losses = pq.read_table(folder / "accounts.parquet")
+    index = losses["scenario"].to_numpy()
+    codes = {venue: i for i, venue in enumerate(venues)}
+    where = np.array([codes[venue] for venue in losses["venue"].to_pylist()], "i8")
+    by_venue = np.zeros((totals.sizes["scenario"], len(venues)))
+    np.add.at(by_venue, (index, where), losses["deficit_usd"].to_numpy())
+    totals = totals.assign(deficit_by_venue=(("scenario", "venue"), by_venue)).assign_coords(
+        venue=venues
+    )
+    labels = pa.array([str(label) for label in totals.label.values])
+    named = losses.set_column(0, "scenario", labels.take(losses["scenario"].combine_chunks()))
+    return totals, named.select(schema.names).cast(schema)
+
+
+def worst_accounts(book: pa.Table, losses: pa.Table, stresses: xr.Dataset) -> pa.Table:
+    """Each account under its worst stress: largest loss with its deficit first."""
+    if not losses.num_rows:
+        return pa.table(
+            {
+                "account": pa.array([], "string"), "scenario": pa.array([], "string"),
+                "pnl_usd": pa.array([], "f8"), "deficit_usd": pa.array([], "f8"),
+                "notional_usd": pa.array([], "f8"),
+            }
+        )  # fmt: skip
+    per_account = losses.group_by(["account", "scenario"], use_threads=False).aggregate(
+        [("pnl_usd", "sum"), ("deficit_usd", "sum")]
+    )
+    cost = pc.subtract(per_account["deficit_usd_sum"], per_account["pnl_usd_sum"])
+    ordered = per_account.append_column("cost", cost).sort_by(
+        [("cost", "descending"), ("account", "ascending"), ("scenario", "ascending")]
+    )
+    priced = book.filter(pc.equal(book["status"], "ok"))
+    held = (
+        pa.table({"account": priced["account"].cast(pa.string()), "n": priced["notional_usd"]})
+        .group_by("account", use_threads=False)
+        .aggregate([("n", "sum")])
+    )
+    notional = dict(zip(held["account"].to_pylist(), held["n_sum"].to_pylist(), strict=True))
+    rows: dict[str, dict[str, Any]] = {}
+    for batch in ordered.to_batches(max_chunksize=1000):
+        for row in batch.to_pylist():
+            rows.setdefault(
+                row["account"],
+                {
+                    "account": row["account"],
+                    "scenario": row["scenario"],
+                    "pnl_usd": row["pnl_usd_sum"],
+                    "deficit_usd": row["deficit_usd_sum"],
+                    "notional_usd": notional.get(row["account"], 0.0),
+                },
+            )
+        if len(rows) >= _N_ACCOUNTS:
+            break
+    return pa.Table.from_pylist(list(rows.values())[:_N_ACCOUNTS])

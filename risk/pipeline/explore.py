@@ -1,0 +1,47 @@
+"""Grids and reverse stress, where the config asks for them."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from risk import explore as searches
+from risk.cube import plain_text
+from risk.pipeline.files import load_calibration
+from risk.pipeline.night import Night
+
+
+def explore(night: Night, book: pa.Table, assets: list[str]) -> None:
+    """Grids and reverse stress, where the config asks for them."""
+    config, folder = night.config, night.folder
+    grid, reverse = config.scenarios.grid, config.scenarios.reverse
+    if grid is None and reverse is None:
+        return
+    calibration = load_calibration(folder)
+    if grid is not None:
+        tables, cells = searches.price_grids(
+            book,
+            assets,
+            calibration,
+            grid,
+            labels=config.cells,
+            max_cells=config.max_cells,
+            horizon_days=config.horizon_days,
+        )
+        for name, table in tables.items():
+            plain_text(table).to_zarr(
+                folder / "grids.zarr", group=name, mode="w", consolidated=False
+            )
+        pq.write_table(cells, folder / "grid_cells.parquet")
+    if reverse is not None:
+        funds = pq.read_table(folder / "funds.parquet").to_pylist()
+        found = searches.reverse_stresses(
+            book,
+            assets,
+            calibration,
+            {fund["venue"]: fund["balance_usd"] or 0.0 for fund in funds},
+            reverse,
+            seed=config.seed,
+            horizon_days=config.horizon_days,
+        )
+        plain_text(found).to_zarr(folder / "reverse.zarr", mode="w", consolidated=False)

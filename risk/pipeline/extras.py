@@ -1,0 +1,13 @@
+"""What the measure stage computes beside the measures, where the config asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyarrow as pa
+
+from risk.pipeline.explore import explore
+from risk.pipeline.night import Night
+
+#: Called in this order with the night, its book and its assets; each writes its own artifact.
+EXTRAS: tuple[Callable[[Night, pa.Table, list[str]], None], ...] = (explore,)

@@ -1,0 +1,50 @@
+"""How the stages write and read the small files of a run's folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from risk.cube import plain_text
+from risk.store import file_digest
+
+
+def write_tree(tree: xr.DataTree, path: Path) -> None:
+    """Write a tree to Zarr with its text in fixed width."""
+    plain = xr.DataTree.from_dict(
+        {name: plain_text(node.to_dataset()) for name, node in tree.children.items()}
+    )
+    plain.to_zarr(path, mode="w", consolidated=False)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, keys sorted, whole or not at all."""
+    # In one step: a resumed night trusts what it finds, so a kill must not leave half a file.
+    draft = path.with_suffix(".tmp")
+    with draft.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, path)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def load_calibration(folder: Path) -> xr.Dataset:
+    """The calibration of the night."""
+    return xr.open_zarr(folder / "calibration.zarr", consolidated=False, chunks=None).load()
+
+
+def digests(where: Path, pattern: str) -> dict[str, str]:
+    """Digest of each file below a folder, by its name inside it; or of the one file given."""
+    if where.is_file():
+        return {where.name: file_digest(where)}
+    files = sorted(path for path in where.rglob(pattern) if path.is_file())
+    return {path.relative_to(where).as_posix(): file_digest(path) for path in files}

@@ -1,0 +1,80 @@
+"""The numbers of a night: measures, positions, accounts, curves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from risk import findings
+from risk.coverage import coverage
+from risk.cube import load_record, open_cube, open_drivers, plain_text
+from risk.liquidation import account_losses, liquidation_curve
+from risk.liquidation.tails import position_tails
+from risk.margin.book import margin_table
+from risk.measures import measure_cube
+from risk.pipeline.extras import EXTRAS
+from risk.pipeline.files import read_json, write_tree
+from risk.pipeline.night import Night, Progress
+
+#: What a position's row says of a sampled set: 99 % value at risk, 97.5 % expected shortfall.
+TAILS = (
+    "liquidation_probability",
+    "value_at_risk",
+    "expected_shortfall",
+    "expected_deficit",
+)
+
+#: Own-price moves the liquidation curves are drawn at, as fractions of the mark.
+CURVE_MOVES = tuple(round(move / 100, 2) for move in range(-60, 61, 2))
+
+
+def measure(night: Night, progress: Progress | None = None) -> None:
+    """Roll the cube up and measure it; go back to positions and accounts where a reader does."""
+    config, folder = night.config, night.folder
+    book = pq.read_table(folder / "book.parquet")
+    assets = read_json(folder / "market.json")["assets"]
+    proxied = read_json(folder / "market.json")["proxied"]
+    quarantine = pq.read_table(folder / "quarantine.parquet")
+    n_rows = read_json(folder / "snapshot.json")["n_rows"]
+    pq.write_table(coverage(book, quarantine, n_rows, proxied), folder / "coverage.parquet")
+    sampled = [name for name in config.scenarios.names if name != "stress"]
+    if sampled:
+        measures = measure_cube(
+            open_cube(folder),
+            confidences=config.measures.confidence,
+            levels=config.cells,
+            sets=sampled,
+        )
+        write_tree(measures, folder / "measures.zarr")
+    pq.write_table(_positions(night, book), folder / "positions.parquet")
+    if config.scenarios.stress:
+        record = load_record(folder / "scenarios" / "stress.zarr")
+        pq.write_table(account_losses(book, record), folder / "accounts.parquet")
+    curves = liquidation_curve(book, assets, CURVE_MOVES)
+    plain_text(curves).to_zarr(folder / "curves.zarr", mode="w", consolidated=False)
+    sensitivity = findings.gap_sensitivity(folder, config)
+    if sensitivity is not None:
+        sensitivity.to_zarr(folder / "gap_sensitivity.zarr", mode="w", consolidated=False)
+    for extra in EXTRAS:
+        extra(night, book, assets)
+
+
+def _positions(night: Night, book: pa.Table) -> pa.Table:
+    """The margin table beside each scenario set's tail of every position."""
+    margin = margin_table(book)
+    names = ("account", *(name for name in ("venue", "symbol", "asset", "side", "book")))
+    labels = book.select(names)
+    parts = []
+    for name in night.config.scenarios.names:
+        columns = {"scenario_set": pa.array([name] * len(book), pa.string())}
+        columns |= {column: margin[column] for column in margin.column_names}
+        columns |= {column: labels[column] for column in names}
+        if name == "stress":  # designed, so it has no probabilities
+            columns |= {column: pa.nulls(len(book), pa.float64()) for column in TAILS}
+        else:
+            tails = position_tails(book, open_drivers(night.folder)[name].to_dataset().load())
+            found = {column: tails[column].values for column in TAILS}
+            columns |= {k: pa.array(v, mask=np.isnan(v)) for k, v in found.items()}
+        parts.append(pa.table(columns))
+    return pa.concat_tables(parts)

@@ -1,0 +1,101 @@
+"""One night's work: its name, its folder and its workers."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from risk.block import run_block
+from risk.config import Config, config_digest
+from risk.engine import Workers
+from risk.errors import ConfigError
+from risk.pipeline.files import digests
+from risk.snapshot import resolve_snapshot
+from risk.store import Run, Workspace, finished_run, open_run, open_workspace, run_id
+
+#: Called with a stage's name, how much of it is done and how much there is.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Night:
+    """One night's work: what to run, on what, and where it is written.
+
+    Attributes
+    ----------
+    config : Config
+    as_of : date
+    run_id : str
+    inputs : dict of str to str
+        SHA-256 of every input file, by a name that does not depend on where the file lies.
+    workspace : Workspace or None
+        The locked folder of the unfinished run; None when this very run is already finished.
+    workers : Workers or None
+        Processes that start while the scenarios are prepared; None where none are needed.
+    """
+
+    config: Config
+    as_of: dt.date
+    run_id: str
+    inputs: dict[str, str]
+    workspace: Workspace | None
+    workers: Workers | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the stages write."""
+        if self.workspace is None:
+            raise RuntimeError("this night is already finished; open its run")
+        return self.workspace.path
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the same inputs, config and code were already run to the end."""
+        return self.workspace is None
+
+
+def open_night(config: Config) -> Night:
+    """Digest every input, name the run, and open (or find finished) its folder."""
+    if config.scenarios.names == ("stress",):
+        raise ConfigError(
+            "scenarios: stresses alone have no distribution to report; add historical or "
+            "monte_carlo, or do one stress with `bulkhead stress`"
+        )
+    path = resolve_snapshot(config.snapshot, config.as_of_date)
+    as_of = dt.date.fromisoformat(path.name.removeprefix("as_of="))
+    inputs = {f"snapshot/{name}": digest for name, digest in digests(path, "*.parquet").items()}
+    inputs |= {f"snapshot/{name}": d for name, d in digests(path, "venues/*.yaml").items()}
+    inputs |= {f"venues/{name}": d for name, d in digests(config.venues, "*.yaml").items()}
+    inputs |= {f"history/{name}": d for name, d in digests(config.history, "*.parquet").items()}
+    if config.scenarios.stress:
+        found = digests(config.scenarios.stress.folder, "*.yaml")
+        inputs |= {f"stresses/{name}": digest for name, digest in found.items()}
+    for key, where in (("capital", config.capital), ("limits", config.limits)):
+        if where is not None:
+            inputs |= {f"{key}/{name}": d for name, d in digests(where, "*.yaml").items()}
+    name = run_id(inputs, config_digest(config), as_of)
+    done = finished_run(config.out, as_of, name)
+    workspace = None if done else open_workspace(config.out, as_of, name)
+    wanted = config.execution
+    workers = None
+    if workspace and wanted.executor == "dask" and wanted.address is None:
+        workers = Workers(wanted.workers, preload=[run_block.__module__])
+        workers.start()
+    return Night(config, as_of, name, dict(sorted(inputs.items())), workspace, workers)
+
+
+def finished(night: Night) -> Run:
+    """The finished run of a night that needs no work."""
+    path = finished_run(night.config.out, night.as_of, night.run_id)
+    assert path is not None
+    return open_run(path)
+
+
+def close(night: Night) -> None:
+    """Give the run's lock back; what is on disk is resumed by the next start."""
+    if night.workers is not None:
+        night.workers.close()
+    if night.workspace is not None:
+        night.workspace.close()

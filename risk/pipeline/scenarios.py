@@ -1,0 +1,119 @@
+"""The scenarios of a night: calibrated, laid out, named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from risk import findings
+from risk.block import SET_CODES
+from risk.config import Config
+from risk.cube import load_record, plain_text, read_dataset, save_record
+from risk.drivers import slice_drivers
+from risk.market.calibration import calibrate
+from risk.market.history import load_history, universe
+from risk.market.volatility import ewma_model, garch_model
+from risk.pipeline.files import write_json
+from risk.pipeline.night import Night, Progress
+from risk.scenarios.historical import historical_drivers
+from risk.scenarios.monte_carlo import path_weights
+from risk.scenarios.stress import load_stresses, stress_drivers
+
+
+def prepare_scenarios(night: Night, progress: Progress | None = None) -> None:
+    """Calibrate on the history; lay out the historical windows and the stresses."""
+    config, folder = night.config, night.folder
+    history = load_history(config.history, night.as_of)
+    assets = universe(history, night.as_of)
+    drawn = config.scenarios.monte_carlo
+    calibration = calibrate(
+        history,
+        assets,
+        volatility=drawn.volatility if drawn else "ewma",
+        copula=drawn is not None and drawn.model == "t_copula",
+    )
+    plain_text(calibration).to_zarr(folder / "calibration.zarr", mode="w", consolidated=False)
+    records = historical_records(config, history, assets, calibration)
+    if config.scenarios.stress:
+        stresses = load_stresses(config.scenarios.stress.folder)
+        records["stress"] = stress_drivers(
+            stresses, assets, calibration["beta"], calibration["volatility"]
+        )
+    for name, record in records.items():
+        save_record(folder / "scenarios" / f"{name}.zarr", record)
+    write_json(folder / "market.json", findings.market_notes(history, assets, calibration, records))
+
+
+def historical_records(
+    config: Config, history: xr.Dataset, assets: list[str], calibration: xr.Dataset
+) -> dict[str, xr.Dataset]:
+    """One driver record per historical set of the config, each by its own method."""
+    wanted = config.scenarios.historical
+    if wanted is None:
+        return {}
+    models = {
+        "volatility_scaled": lambda: ewma_model(history, assets, decay=wanted.volatility_decay),
+        "filtered": lambda: garch_model(history, assets, decay=wanted.volatility_decay),
+    }
+    return {
+        name: historical_drivers(
+            history,
+            assets,
+            windows=wanted.windows,
+            horizon_days=config.horizon_days,
+            gap=wanted.gap,
+            betas=calibration["beta"],
+            factor_betas=calibration["factor_beta"],
+            method=method,
+            age_decay=wanted.age_decay,
+            volatility=models[method]() if method in models else None,
+            seed=config.seed,
+            # The methods share their draws: they differ by method alone.
+            set_code=SET_CODES["historical"],
+        )
+        for name, method in wanted.sets.items()
+    }
+
+
+def path_settings(config: Config) -> dict[str, Any] | None:
+    """How the Monte Carlo paths are drawn, as `risk.scenarios.monte_carlo.draw_block` takes it."""
+    drawn = config.scenarios.monte_carlo
+    if drawn is None:
+        return None
+    return {
+        "seed": config.seed,
+        "set_code": SET_CODES["monte_carlo"],
+        "steps": drawn.steps,
+        "horizon_days": config.horizon_days,
+        "model": drawn.model,
+        "jumps": drawn.jumps,
+        "sampling": drawn.sampling,
+        "tilt": drawn.jump_tilt,
+        "block_size": drawn.block,
+    }
+
+
+def scenario_labels(night: Night, name: str) -> xr.Dataset:
+    """Label, source and weight of every scenario of a set, on `scenario`."""
+    if name == "monte_carlo":
+        drawn = night.config.scenarios.monte_carlo
+        assert drawn is not None
+        numbers = np.arange(drawn.paths)
+        labels = np.array([f"path {i}" for i in numbers], object)
+        source = f"{drawn.model}, seed {night.config.seed}, block {{}} of {drawn.block}"
+        sources = np.array([source.format(i // drawn.block) for i in numbers], object)
+        settings = path_settings(night.config)
+        assert settings is not None
+        calibration = read_dataset(night.folder / "calibration.zarr")
+        weight = path_weights(calibration, drawn.paths, settings)
+        return xr.Dataset(
+            coords={
+                "label": ("scenario", labels),
+                "source": ("scenario", sources),
+                "weight": ("scenario", weight, {"units": "1"}),
+            }
+        )
+    record = load_record(night.folder / "scenarios" / f"{name}.zarr")
+    return slice_drivers(record, 0, record.sizes["scenario"])
