@@ -119,6 +119,14 @@ def slice_drivers(drivers: xr.Dataset, start: int, stop: int) -> xr.Dataset:
     return part.assign(gap_scenario=part.gap_scenario - np.int32(start))
 
 
+def take_drivers(drivers: xr.Dataset, index: np.ndarray) -> xr.Dataset:
+    """The scenarios at `index` (ascending), their gaps renumbered by their place in it."""
+    place = np.searchsorted(index, drivers.gap_scenario.values)
+    kept = np.isin(drivers.gap_scenario.values, index)
+    part = drivers.isel(scenario=index, gap=np.flatnonzero(kept))
+    return part.assign(gap_scenario=("gap", place[kept].astype("i4"), {"units": "1"}))
+
+
 def check_drivers(drivers: xr.Dataset) -> None:
     """Raise `DataError` unless every ratio is ordered and every gap sets a new extreme."""
     low, high, last = (drivers[name].values for name in DRIVERS)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from risk import commands, schema
-from risk.config import Config, Historical, Margin, Measures, MonteCarlo, Stress
+from risk.config import Accounts, Config, Historical, Margin, Measures, MonteCarlo, Stress
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -45,9 +45,15 @@ def test_every_schema_and_module_the_pages_print_exists(page):
 
 def test_every_key_of_the_config_is_explained():
     text = (ROOT / "docs/config.md").read_text()
-    models = (Config, Historical, MonteCarlo, Stress, Measures, Margin)
+    models = (Config, Historical, MonteCarlo, Stress, Measures, Margin, Accounts)
     keys = {name for model in models for name in model.model_fields}
-    keys -= {"scenarios", "measures", "margin", "liquidation"}  # their own keys stand there
+    keys -= {
+        "scenarios",
+        "measures",
+        "margin",
+        "liquidation",
+        "accounts",
+    }  # their own keys stand there
     assert sorted(key for key in keys if not re.search(rf"[`.]{key}`", text)) == []
 
 

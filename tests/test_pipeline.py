@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -228,6 +229,27 @@ def test_the_stored_cube_is_what_the_stored_drivers_do_to_the_book(finished, sam
     rank = int(np.ceil(len(total) * 0.99))
     assert value["value"][0].as_py() == pytest.approx(np.sort(-total)[rank - 1], rel=1e-9)
     assert pq.read_table(finished.path / "facts.parquet").equals(facts)
+
+
+def test_account_deficits_add_up_to_the_cube_in_stresses_and_the_worst_scenarios(finished):
+    run = finished
+    rows = pq.read_table(run.path / "accounts.parquet")
+    for name in ("stress", "historical", "monte_carlo"):
+        deficit = run.cube[name].deficit.sum("cell").values
+        mine = rows.filter(pc.equal(rows["scenario_set"], name))
+        at = mine["scenario"].to_numpy()
+        by_scenario = np.bincount(at, mine["deficit_usd"].to_numpy(), len(deficit))
+        if name == "stress":
+            expected = deficit
+        else:
+            worst = np.sort(np.argsort(-deficit, kind="stable")[:20])
+            worst = worst[deficit[worst] > 0]
+            assert sorted(set(at.tolist())) == worst.tolist()
+            assert min(mine["deficit_usd"].to_pylist()) > 0
+            expected = np.zeros(len(deficit))
+            expected[worst] = deficit[worst]
+        np.testing.assert_allclose(by_scenario, expected, rtol=1e-9, atol=1e-6)
+        assert deficit.max() > 0
 
 
 def test_an_as_of_beyond_the_history_is_refused(sample, tmp_path):

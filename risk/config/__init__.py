@@ -14,10 +14,19 @@ from risk.config.scenarios import (
     Scenarios,
     Stress,
 )
-from risk.config.sections import Execution, Liquidation, Margin, Measures, Schedule, Tls
+from risk.config.sections import (
+    Accounts,
+    Execution,
+    Liquidation,
+    Margin,
+    Measures,
+    Schedule,
+    Tls,
+)
 
 __all__ = [
     "NOT_IDENTITY",
+    "Accounts",
     "Config",
     "Execution",
     "Grid",

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from risk.config.keys import Count, Flag, Keys
 from risk.config.scenarios import Scenarios
-from risk.config.sections import Execution, Liquidation, Margin, Measures, Schedule
+from risk.config.sections import Accounts, Execution, Liquidation, Margin, Measures, Schedule
 from risk.schema import LABELS
 
 
@@ -32,6 +32,7 @@ class Config(Keys):
     liquidation: Liquidation = Liquidation()
     measures: Measures = Measures()
     margin: Margin = Margin()
+    accounts: Accounts = Accounts()
     capital: Path | None = None
     limits: Path | None = None
     execution: Execution = Execution()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator, model_validator
@@ -47,6 +47,13 @@ class Margin(Keys):
     """What the required margin of a position is solved for."""
 
     target_deficit_probability: Probability = 0.01
+
+
+class Accounts(Keys):
+    """Which sampled scenarios are gone through account by account."""
+
+    #: Of every sampled set, the scenarios with the largest deficits.
+    worst_scenarios: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 20
 
 
 class Tls(Keys):

@@ -42,7 +42,7 @@ def stress_totals(folder: Path, cube: xr.DataTree, funds: pa.Table) -> tuple[xr.
         )
         return none, schema.empty_table()
     totals = cube["stress"].to_dataset().load().sum("cell")
-    losses = pq.read_table(folder / "accounts.parquet")
+    losses = pq.read_table(folder / "accounts.parquet", filters=[("scenario_set", "=", "stress")])
     index = losses["scenario"].to_numpy()
     codes = {venue: i for i, venue in enumerate(venues)}
     where = np.array([codes[venue] for venue in losses["venue"].to_pylist()], "i8")
@@ -52,7 +52,8 @@ def stress_totals(folder: Path, cube: xr.DataTree, funds: pa.Table) -> tuple[xr.
         venue=venues
     )
     labels = pa.array([str(label) for label in totals.label.values])
-    named = losses.set_column(0, "scenario", labels.take(losses["scenario"].combine_chunks()))
+    place = losses.schema.get_field_index("scenario")
+    named = losses.set_column(place, "scenario", labels.take(losses["scenario"].combine_chunks()))
     return totals, named.select(schema.names).cast(schema)
 
 

@@ -8,11 +8,12 @@ import pyarrow.parquet as pq
 
 from risk import findings
 from risk.coverage import coverage
-from risk.cube import load_record, open_cube, open_drivers, plain_text
-from risk.liquidation import account_losses, liquidation_curve
+from risk.cube import open_cube, open_drivers, plain_text
+from risk.liquidation import liquidation_curve
 from risk.liquidation.tails import position_tails
 from risk.margin.book import margin_table
 from risk.measures import measure_cube
+from risk.pipeline.accounts import write_accounts
 from risk.pipeline.extras import EXTRAS
 from risk.pipeline.files import read_json, write_tree
 from risk.pipeline.night import Night, Progress
@@ -48,9 +49,7 @@ def measure(night: Night, progress: Progress | None = None) -> None:
         )
         write_tree(measures, folder / "measures.zarr")
     pq.write_table(_positions(night, book), folder / "positions.parquet")
-    if config.scenarios.stress:
-        record = load_record(folder / "scenarios" / "stress.zarr")
-        pq.write_table(account_losses(book, record), folder / "accounts.parquet")
+    write_accounts(night, book)
     curves = liquidation_curve(book, assets, CURVE_MOVES)
     plain_text(curves).to_zarr(folder / "curves.zarr", mode="w", consolidated=False)
     sensitivity = findings.gap_sensitivity(folder, config)
