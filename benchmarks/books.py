@@ -7,16 +7,33 @@ import pyarrow as pa
 import xarray as xr
 
 from risk.drivers import fall_gaps, make_drivers
+from risk.margin.partial import StepRule
 from risk.schema import BOOK
 
 #: Triggers lie this far from the mark, spread evenly over the logarithm: leverage 2 to 100.
 _NEAREST, _FURTHEST = 0.005, 0.6
 
+#: Five tiers around the median position of 3,000 US dollars.
+_RULE = StepRule(
+    tiers_per_step=1, is_entry_basis=False, trigger_fee_rate=0.0, is_fee_at_bankruptcy=False,
+    is_strict=False, floor=(0.0, 3e3, 1e4, 3e4, 1e5), rate=(0.004, 0.005, 0.01, 0.025, 0.05),
+    amount=(0.0, 3.0, 53.0, 503.0, 3003.0),
+)  # fmt: skip
+
 
 def large_book(
-    n_positions: int, n_assets: int, n_books: int, *, inverse: float = 0.1, seed: int = 1
+    n_positions: int,
+    n_assets: int,
+    n_books: int,
+    *,
+    inverse: float = 0.1,
+    steps: float = 0.0,
+    seed: int = 1,
 ) -> pa.Table:
-    """Longs and shorts over `n_assets` assets and `n_books` books, all priced."""
+    """Longs and shorts over `n_assets` assets and `n_books` books, all priced.
+
+    Of a share `steps` the larger half is liquidated in steps.
+    """
     rng = np.random.default_rng(seed)
     direction = rng.choice([-1, 1], n_positions).astype("i1")
     is_inverse = rng.random(n_positions) < inverse
@@ -24,10 +41,17 @@ def large_book(
     distance = np.exp(rng.uniform(np.log(_NEAREST), np.log(_FURTHEST), n_positions))
     equity = notional * (distance + 0.005)
     stop = np.where(rng.random(n_positions) < 0.05, 1 - direction * distance * 0.7, np.nan)
+    rule = pa.DictionaryArray.from_arrays(
+        pa.array(np.zeros(n_positions, "i4"), mask=rng.random(n_positions) >= steps),
+        pa.array([_RULE.to_text()]),
+    )
     n_labels = {"asset": n_assets, "book": n_books, "account": max(n_positions // 5, 1)}
     columns: dict[str, pa.Array] = {
         "equity_usd": equity,
         "notional_usd": notional,
+        "notional": notional,
+        "unrealized_pnl": np.zeros(n_positions),
+        "liquidation_steps": rule,
         "exposure_usd": direction * notional + np.where(is_inverse, equity, 0.0),
         "trigger": 1 - direction * distance,
         "stop_trigger": stop,

@@ -14,9 +14,9 @@ import numpy as np
 import xarray as xr
 
 from benchmarks.books import jumpy_day, large_book, quiet_day
-from risk.liquidation import Ladders, build_ladders, walk
+from risk.liquidation import Impact, Ladders, build_ladders, square_root_impact, walk
 from risk.liquidation.kernel import walk_cells
-from risk.liquidation.terms import close_out_terms
+from risk.liquidation.terms import close_lines, close_out_terms
 from risk.liquidation.walk import group_gaps, sort_paths
 from risk.schema import CUBE
 
@@ -45,10 +45,11 @@ def fastest(call: Callable[[], object], repeats: int = 5) -> float:
 
 def price_in_chunks(book, drivers: xr.Dataset, n_scenarios: int, chunk: int = 64) -> float:
     """P&L, deficit, liquidations and notional by NumPy: a plain array engine, without ladders."""
-    terms, _ = close_out_terms(book, list(drivers.asset.values))
+    terms = close_out_terms(book, list(drivers.asset.values)).terms
+    alpha, beta, _, fee = close_lines(terms)
     x = np.abs(terms.first)
-    value = terms.alpha + terms.beta * x
-    left = np.where(terms.to_holder, np.maximum(value - terms.fee * x, 0.0), 0.0) - terms.equity
+    value = alpha + beta * x
+    left = np.where(terms.to_holder, np.maximum(value - fee * x, 0.0), 0.0) - terms.equity
     short, closed = np.maximum(-value, 0.0), terms.notional * x
     is_long, liquidated = terms.direction > 0, terms.first == terms.margin
     low, high, last = (drivers[name].values for name in ("low", "high", "last"))
@@ -74,7 +75,7 @@ def kernel_rows() -> list[tuple[str, str, str]]:
         book = large_book(n_positions, N_KERNEL_ASSETS, N_BOOKS, inverse=0.0)
         ladders = build_ladders(book, names(N_KERNEL_ASSETS), LABELS)
         cells = ladders.n_ladders * N_SCENARIOS
-        paths = sort_paths(calm, n_rungs)
+        paths = sort_paths(calm, ladders.steps.events, n_rungs)
         out = [np.zeros((ladders.n_cells, N_SCENARIOS), v.dtype) for v in CUBE.values()]
         for name, is_wide in (("four", False), ("seven", True)):
 
@@ -104,7 +105,7 @@ def kernel_rows() -> list[tuple[str, str, str]]:
     return rows
 
 
-def walk_rows(ladders: Ladders) -> list[tuple[str, str, str]]:
+def walk_rows(ladders: Ladders, what: str = "") -> list[tuple[str, str, str]]:
     """The whole of `walk`, with sorting, gaps and fresh output pages."""
     cells = ladders.n_ladders * N_SCENARIOS
     rows = []
@@ -115,31 +116,51 @@ def walk_rows(ladders: Ladders) -> list[tuple[str, str, str]]:
         for name, variables in (("four", FOUR), ("seven", tuple(CUBE))):
             seconds = fastest(lambda d=record, v=variables: walk(ladders, d, variables=v))
             rows.append(
-                (f"walk, {day}, {name} outputs, {ladders.n_cells} cells: ns per (ladder, scenario)",
+                (f"walk{what}, {day}, {name} outputs: ns per (ladder, scenario)",
                  f"{seconds / cells * 1e9:.2f}", "")
             )  # fmt: skip
     return rows
 
 
-def build_rows(n_rungs: int) -> tuple[list[tuple[str, str, str]], Ladders]:
+def build_rows(
+    n_rungs: int, what: str = "", steps: float = 0.0, impact: Impact | None = None
+) -> tuple[list[tuple[str, str, str]], Ladders]:
     """Seconds and bytes of a book's ladders."""
-    book = large_book(n_rungs, N_ASSETS, 11)
+    book = large_book(n_rungs, N_ASSETS, 11, steps=steps)
     begun = time.thread_time()
-    ladders = build_ladders(book, names(N_ASSETS), LABELS)
+    ladders = build_ladders(book, names(N_ASSETS), LABELS, impact=impact)
     seconds = time.thread_time() - begun
     return [
-        (f"build {n_rungs:.0e} rungs: s per 1e7", f"{seconds / n_rungs * 1e7:.1f}", "<= 10"),
-        ("  bytes per rung", f"{ladders.nbytes / n_rungs:.0f}", "<= 250"),
-    ], ladders
+        (f"build{what}, {ladders.n_rungs:.2e} rungs, {ladders.n_ladders} ladders: s per 1e7",
+         f"{seconds / ladders.n_rungs * 1e7:.1f}", "<= 10"),
+        ("  bytes per rung", f"{ladders.nbytes / ladders.n_rungs:.0f}", "<= 250"),
+    ], ladders  # fmt: skip
+
+
+def feature_rows() -> list[tuple[str, str, str]]:
+    """What partial liquidation and the cascade cost on a million positions."""
+    crowd = square_root_impact(
+        np.full(N_ASSETS, 0.04), np.full(N_ASSETS, 5e8), coefficient=0.5, cascade=True
+    )
+    rows = []
+    for what, steps, impact in (
+        ("", 0.0, None), (", cascade", 0.0, crowd), (", a fifth in steps", 0.2, None),
+        (", both", 0.2, crowd),
+    ):  # fmt: skip
+        built, ladders = build_rows(1_000_000, what, steps, impact)
+        rows += built + walk_rows(ladders, what)
+    return rows
 
 
 def main(arguments: list[str]) -> None:
     """Print the table."""
-    build_ladders(large_book(1000, N_ASSETS, 1), names(N_ASSETS), LABELS)  # compiles
-    rows = kernel_rows()
-    built, ladders = build_rows(1_000_000)
-    rows += walk_rows(ladders) + built
-    del ladders
+    tiny = square_root_impact(
+        np.ones(N_ASSETS), np.full(N_ASSETS, 1e12), coefficient=1, cascade=True
+    )
+    for impact in (None, tiny):  # compiles
+        book = large_book(1000, N_ASSETS, 1, steps=0.5)
+        build_ladders(book, names(N_ASSETS), LABELS, impact=impact)
+    rows = kernel_rows() + feature_rows()
     if "--large" in arguments:
         rows += build_rows(10_000_000)[0]
     width = max(len(name) for name, _, _ in rows)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cache
 
+from scipy.integrate import quad
+
 
 @dataclass(frozen=True)
 class Position:
@@ -66,10 +68,9 @@ class Position:
         fee_value = self.bankruptcy_value() if self.fee_at_bankruptcy else self.value(price)
         return self.equity(price) - need - self.fee_in_trigger * fee_value
 
-    def cost(self, size, price):
-        """Market cost of closing `size`."""
-        impact = self.impact * (size / self.original) ** 0.5 if self.impact else 0.0
-        return (self.closing_fee + impact) * self.value(price, size)
+    def own_impact(self, size):
+        """Fraction that closing `size` alone and at once costs."""
+        return self.impact * (size / self.original) ** 0.5 if self.impact else 0.0
 
     @cache  # noqa: B019 - a frozen value, and the tests end
     def trigger(self):
@@ -106,40 +107,173 @@ class Outcome:
     drift: float = 0.0
 
 
-def live_through(position, path, trigger_ratio, stop_ratio):
+def live_through(position, path, trigger_ratio, stop_ratio, turn=None, last_ratio=None):
     """Walk `path`, a list of ("drift" or "jump", ratio to the mark), and return the outcome.
 
-    The two ratios are given so that both twins round the first trigger the same way.
+    The two ratios are given so that both twins round the first trigger the same way. `turn` is the
+    position's `Turn` in a cascade; `last_ratio` the price at the horizon if it is not the path's.
     """
     mark = position.mark
     start = _usd(position, mark)
     out = Outcome()
-    here, trigger, stop = 1.0, trigger_ratio, stop_ratio
-
-    def is_hit(level, x):
-        if level is None:
-            return False
-        return x <= level if position.direction > 0 else x >= level
-
+    turn = turn or Turn(position, trigger_ratio, stop_ratio)
+    here = 1.0
     for kind, target in path:
-        while position.size and (is_hit(stop, target) or is_hit(trigger, target)):
+        while position.size and turn.is_hit(turn.level, target):
             price = target
             if kind == "drift":
-                price = stop if stop is not None and not is_hit(trigger, stop) else trigger
-                # A trigger already passed, after a cut that did not heal, is hit here and now.
-                price = here if is_hit(price, here) else price
-            liquidated = is_hit(trigger, price)
+                # A level already passed, after a cut that did not heal, is hit here and now.
+                price = here if turn.is_hit(turn.level, here) else turn.level
+            liquidated = turn.is_hit(turn.margin_level, price)
             out.drift += _usd(position, price * mark) - _usd(position, here * mark)
+            position = turn.act(position, price, liquidated, out, kind == "jump")
             here = price
-            position = _act(position, price * mark, liquidated, out)
-            stop = None  # the venue cancels open orders before it liquidates
-            level = position.trigger() if position.size else None
-            trigger = None if level is None else level / mark
         out.drift += _usd(position, target * mark) - _usd(position, here * mark)
         here = target
+    last = here if last_ratio is None else last_ratio
+    out.drift += _usd(position, last * mark) - _usd(position, here * mark)
     out.liquidations = min(out.liquidations, 1)
-    out.pnl = _usd(position, here * mark) - start
+    out.pnl = _usd(position, last * mark) - start
     return out
+
+
+class Turn:
+    """When a position is closed or cut next, and what the market then charges.
+
+    On its own: at its trigger, for the impact of its own size.
+    """
+
+    def __init__(self, position, trigger_ratio, stop_ratio):
+        self.direction = position.direction
+        self.margin_level = trigger_ratio
+        is_stopped = stop_ratio is not None and not self.is_hit(trigger_ratio, stop_ratio)
+        self.level = stop_ratio if is_stopped else trigger_ratio
+
+    def is_hit(self, level, x):
+        """Whether the price `x` is at or beyond `level`."""
+        if level is None:
+            return False
+        return x <= level if self.direction > 0 else x >= level
+
+    def tested(self, price):
+        """The price a position is tested at, as a ratio."""
+        return price
+
+    def slippage(self, position, size, price):
+        """Fraction of its value that closing `size` costs."""
+        return position.own_impact(size)
+
+    def act(self, position, price, liquidated, out, is_landing):
+        """Close or cut the position at a ratio; returns what is left of it."""
+        position = _act(self, position, price, liquidated, out)
+        level = position.trigger() if position.size else None
+        self.level = self.margin_level = None if level is None else level / position.mark
+        return position
+
+
+class CascadeTurn(Turn):
+    """In a cascade: in its turn of a slow decline, until a jump skips that turn."""
+
+    def __init__(self, cascade, position, turns):
+        self.cascade, self.direction = cascade, position.direction
+        self.turns = list(turns)  # (level, base, margin level)
+        self._next()
+
+    def _next(self):
+        self.level, self.base, self.margin_level = (
+            self.turns.pop(0) if self.turns else (None, 0.0, None)
+        )
+
+    def tested(self, price):
+        return price * self.cascade.factor(self.base)
+
+    def slippage(self, position, size, price):
+        return self.cascade.slippage(position, size, self.level, self.base)
+
+    def act(self, position, price, liquidated, out, is_landing):
+        before = position
+        position = _act(self, position, price, liquidated, out)
+        tested = self.tested(self.level)
+        closed = self.cascade.quantity(before, before.size - position.size, tested)
+        if is_landing:
+            self.turns = None
+        if self.turns is not None:
+            self._next()
+            return position
+        base = self.base + closed
+        self.level = None
+        trigger = position.trigger() if position.size else None
+        if trigger is not None:
+            level, earlier = self.cascade.locate(trigger / position.mark)
+            self.level, self.base = self.cascade.later(level, price), max(base, earlier)
+        self.margin_level = self.level
+        return position
+
+
+class Cascade:
+    """The positions of one asset and direction, closed in the order a slow decline hits them."""
+
+    def __init__(self, positions, triggers, stops, kappa):
+        self.kappa, self.direction = kappa, positions[0].direction
+        self.events = []  # (price tested, level on the path, closed after it)
+        self.turns = [[] for _ in positions]
+        waiting = {}
+        for i, position in enumerate(positions):
+            turn = Turn(position, triggers[i], stops[i])
+            if turn.level is not None:
+                waiting[i] = (turn.level, turn.margin_level, position)
+        base, level = 0.0, None
+        while waiting:
+            # The next to be tested is the one nearest to the mark.
+            i = min(waiting, key=lambda i: (-self.direction * waiting[i][0], i))
+            price, margin, position = waiting.pop(i)
+            reached = price / self.factor(base)
+            level = reached if level is None else self.later(level, reached)
+            margin = None if margin is None else self.later(level, margin / self.factor(base))
+            self.turns[i].append((level, base, margin))
+            turn = CascadeTurn(self, position, [(level, base, margin)])
+            left = _act(turn, position, level, turn.is_hit(margin, level), Outcome())
+            base += self.quantity(position, position.size - left.size, level * self.factor(base))
+            self.events.append((price, level, base))
+            trigger = left.trigger() if left.size else None
+            if trigger is not None:
+                trigger = self.later(price, trigger / left.mark)
+                waiting[i] = (trigger, trigger, left)
+
+    def later(self, a, b):
+        return min(a, b) if self.direction > 0 else max(a, b)
+
+    def factor(self, base):
+        """What the closing so far has made of the price."""
+        return 1 - self.direction * min(self.kappa * base**0.5, 0.9)
+
+    def quantity(self, position, size, tested):
+        """Base units closed, at the mark in USD."""
+        return size / tested if position.inverse else size * position.mark
+
+    def slippage(self, position, size, level, base):
+        """Loss to the average price of the fill, found by integrating over it.
+
+        The coins closed are those of the position's own turn, also where a jump skips it.
+        """
+        amount = self.quantity(position, size, level * self.factor(base))
+        lost, _ = quad(
+            lambda b: abs(1 - self.factor(b)),
+            base, base + amount, epsabs=0, epsrel=1e-12, limit=500,
+        )  # fmt: skip
+        filled = 1 - self.direction * (lost / amount if amount else 0.0)
+        if position.inverse:
+            return abs(1 / filled - 1)
+        return abs(1 - filled)
+
+    def locate(self, trigger):
+        """Where on the path a price is reached, and what is closed before."""
+        base, level = 0.0, None
+        for price, reached, after in self.events:
+            if price != trigger and self.later(price, trigger) == trigger:
+                base, level = after, reached
+        reached = trigger / self.factor(base)
+        return (reached if level is None else self.later(level, reached)), base
 
 
 def _usd(position, price):
@@ -147,12 +281,18 @@ def _usd(position, price):
     return amount * price if position.inverse else amount
 
 
-def _act(position, price, liquidated, out):
+def _act(turn, position, ratio, liquidated, out):
     """Close the position, or cut it; returns what is left of it."""
+    price, tested_price = ratio * position.mark, turn.tested(ratio) * position.mark
     to_usd = price if position.inverse else 1.0
-    room = position.equity(price) - position.cost(position.size, price)
+
+    def cost_of(size):
+        rate = position.closing_fee + turn.slippage(position, size, ratio)
+        return rate * position.value(price, size)
+
+    room = position.equity(price) - cost_of(position.size)
     size, fee = position.size, 0.0
-    tested = position.tested_value(price)
+    tested = position.tested_value(tested_price)
     tier = sum(tested > floor for floor, _, _ in position.tiers[1:])
     tier = min(tier, position.tier)
     is_cut = (
@@ -168,7 +308,7 @@ def _act(position, price, liquidated, out):
         fee = min(position.liquidation_fee * position.value(price, size), room)
         if not is_cut and not position.to_holder:
             fee = room
-    cost = position.cost(size, price)
+    cost = cost_of(size)
     wallet = position.wallet + position.profit(size, price) - cost - fee
     out.market_cost += cost * to_usd
     out.venue_gain += fee * to_usd

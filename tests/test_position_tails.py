@@ -15,8 +15,12 @@ from risk import pipeline
 from risk.config import load_config
 from risk.drivers import fall_gaps, make_drivers
 from risk.errors import ConfigError, DataError
-from risk.liquidation import liquidation_probability, position_outcomes
-from risk.liquidation.tails import position_tails
+from risk.liquidation import (
+    liquidation_probability,
+    position_outcomes,
+    position_tails,
+    square_root_impact,
+)
 from risk.measures import expected_shortfall, value_at_risk
 from risk.sample import write_sample
 from tests.books import book_of, drivers_of, random_path, random_position
@@ -48,10 +52,12 @@ def world(seed, n_positions=40, n_paths=60, spread=0.06, weighted=False, steps=0
     return book_of(positions, assets), drivers
 
 
-def assert_exact(book, drivers, var_level=0.99, es_level=0.975):
+def assert_exact(book, drivers, var_level=0.99, es_level=0.975, impact=None):
     """Compare with all outcomes; return the tails."""
-    tails = position_tails(book, drivers, var_confidence=var_level, es_confidence=es_level)
-    out = position_outcomes(book, drivers)
+    tails = position_tails(
+        book, drivers, var_confidence=var_level, es_confidence=es_level, impact=impact
+    )
+    out = position_outcomes(book, drivers, impact)
     weights = drivers.weight.values
     pnl, row = out.pnl.values.T, out.row.values
     size = sum(np.abs(book[name].to_numpy()) for name in ("notional_usd", "equity_usd"))[row]
@@ -73,6 +79,25 @@ def assert_exact(book, drivers, var_level=0.99, es_level=0.975):
 def test_tails_equal_those_of_all_outcomes(weighted, seed, level):
     """Stops, inverse contracts, gaps, cuts through tiers, both leftover rules, weights or none."""
     assert_exact(*world(seed, weighted=weighted), *level)
+
+
+@pytest.mark.parametrize(
+    "effect",
+    [
+        {"slices": 4, "hours": 6.0, "adverse": 1.0},
+        {"cascade": True},
+        {"cascade": True, "permanent": 0.5},
+    ],
+)
+@given(seed=seeds)
+@settings(max_examples=15)
+def test_tails_are_exact_where_closing_moves_the_price(effect, seed):
+    """Own impact, a cascade, and a cascade that leaves its mark on the price at the horizon."""
+    book, drivers = world(seed)
+    gross = book["notional_usd"].to_numpy().sum()
+    volumes = gross * np.random.default_rng(seed).uniform(0.5, 5, 2)
+    impact = square_root_impact(np.array([0.04, 0.06]), volumes, coefficient=1.0, **effect)
+    assert_exact(book, drivers, impact=impact)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -103,12 +103,17 @@ def _sentence(path: Path, error: ValidationError, lines: _Lines) -> str:
     faults = error.errors(include_url=False)
     # An unknown key is usually the cause of the missing one beside it: name it first.
     fault = min(faults, key=lambda fault: fault["type"] != "extra_forbidden")
-    # A union adds the name of the alternative that failed; the file has no such key.
-    location = tuple(part for part in fault["loc"] if part not in {"literal['latest']", "date"})
+    location = _in_file(fault["loc"])
     line = f", line {lines[location]}" if location in lines else ""
     where = f"{path}{line}: {_dotted(location)}" if location else f"{path}{line}"
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return f"{where} {_problem(location, fault)}{more}"
+    others = len({_in_file(fault["loc"]) for fault in faults}) - 1
+    return f"{where} {_problem(location, fault)}" + (f" (and {others} more)" if others else "")
+
+
+def _in_file(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Without the names a union adds for the alternatives that failed; the file has no such key."""
+    added = {"literal['latest']", "date", "constrained-float", "literal['calibrated']"}
+    return tuple(part for part in location if part not in added)
 
 
 def _problem(location: tuple[str | int, ...], fault: Any) -> str:

@@ -20,8 +20,12 @@ class Historical(Keys):
     method: Method = "plain"
     #: Further methods, each a set of its own: ``historical_filtered``, ...
     also: tuple[Method, ...] = ()
-    #: Share of a day's adverse excursion that lands as one jump.
-    gap: Fraction
+    #: Share of a day's adverse excursion that lands as one jump; ``calibrated``: measured on the
+    #: five-minute bars of the history.
+    gap: Fraction | Literal["calibrated"]
+    #: Bars the windows are cut from, and hours from one window to the next.
+    interval: Literal["1d", "1h"] = "1d"
+    step_hours: Count = 24
     #: Age weights: weight of a window over that of the window a day younger.
     age_decay: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.995
     #: Volatility scaling: exponential weight of the past.
@@ -31,6 +35,11 @@ class Historical(Keys):
     def _each_method_once(self) -> Historical:
         if len(self.sets) != 1 + len(self.also):
             raise ValueError("also: name every method once, and not the one in method")
+        rescaled = {"volatility_scaled", "filtered"} & set(self.sets.values())
+        if self.interval == "1h" and rescaled:
+            raise ValueError(f"{', '.join(sorted(rescaled))} rescales days; set interval: 1d")
+        if self.interval == "1d" and self.step_hours % 24:
+            raise ValueError("step_hours counts whole days; set interval: 1h")
         return self
 
     @property

@@ -15,12 +15,11 @@ from risk.scenarios.historical import Ratios, gap_rule
 
 def gap_sensitivity(folder: Path, config: Config) -> xr.Dataset | None:
     """Deficits when none, the rule's share, or all of a move lands as one jump."""
-    wanted = config.scenarios.historical
-    if wanted is None:
+    if config.scenarios.historical is None:
         return None
     ladders = load_ladders(folder / "ladders")
     record = load_record(folder / "scenarios" / "historical.zarr")
-    shares = sorted({0.0, wanted.gap, 1.0})
+    shares = sorted({0.0, float(record.attrs["gap"]), 1.0})
     worst, mean = [], []
     for share in shares:
         moves = Ratios(record.low.values, record.high.values, record["last"].values)

@@ -52,7 +52,8 @@ def run_identity(
             ]
         )
     if config.scenarios.historical:
-        windows = "overlapping windows of daily lows, highs and closes"
+        bars = {"1d": "daily", "1h": "hourly"}[config.scenarios.historical.interval]
+        windows = f"overlapping windows of {bars} lows, highs and closes"
         for name, method in config.scenarios.historical.sets.items():
             sets[name] = f"{windows}, {METHOD_WORDS[method]}"
     if config.scenarios.stress:
@@ -93,7 +94,7 @@ def parameters(config: Config, market: Mapping[str, Any]) -> dict[str, float]:
         "degrees_of_freedom": market["degrees_of_freedom"],
     }
     if config.scenarios.historical:
-        values["gap"] = config.scenarios.historical.gap
+        values["gap"] = market["gap"]
         values["n_windows"] = market["n_windows"]
     if config.scenarios.monte_carlo:
         values["n_paths"] = config.scenarios.monte_carlo.paths

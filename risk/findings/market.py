@@ -70,6 +70,7 @@ def market_notes(
         share = {str(a): float(s) for a, s in zip(assets, record.proxied_share.values, strict=True)}
         notes["proxied_share"] = {asset: part for asset, part in share.items() if part > 0}
         notes["n_windows"] = int(record.attrs["n_windows"])
+        notes["gap"] = float(record.attrs["gap"])
     if "stress" in records:
         notes["n_stress_assets_ignored"] = len(records["stress"].attrs["ignored"])
     notes["proxied"] = sorted({*notes["proxied_share"], *notes["short_history"]})

@@ -1,15 +1,21 @@
 """Liquidation that depends on the path: rungs, ladders, gaps, and the positions behind them."""
 
-from risk.liquidation.curve import liquidation_curve
-from risk.liquidation.ladder import Ladders, build_ladders, load_ladders
-from risk.liquidation.positions import (
-    account_losses,
-    liquidation_probability,
-    position_outcomes,
-)
-from risk.liquidation.walk import walk
+from risk.liquidation.cache import own_cache
+
+with own_cache():
+    from risk.liquidation.curve import liquidation_curve
+    from risk.liquidation.impact import Impact, square_root_impact
+    from risk.liquidation.ladder import Ladders, build_ladders, load_ladders
+    from risk.liquidation.positions import (
+        account_losses,
+        liquidation_probability,
+        position_outcomes,
+    )
+    from risk.liquidation.tails import position_tails
+    from risk.liquidation.walk import walk
 
 __all__ = [
+    "Impact",
     "Ladders",
     "account_losses",
     "build_ladders",
@@ -17,5 +23,7 @@ __all__ = [
     "liquidation_probability",
     "load_ladders",
     "position_outcomes",
+    "position_tails",
+    "square_root_impact",
     "walk",
 ]

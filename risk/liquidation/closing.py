@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from risk.liquidation.columns import LIQUIDATED, STOPPED, SURVIVED, Gaps, Held, Rules, Terms
+from risk.liquidation.columns import LIQUIDATED, STOPPED, SURVIVED, Gaps, Terms
 from risk.liquidation.steps import live_through
 
 
@@ -53,14 +53,14 @@ def count_at_or_below(sorted_values: np.ndarray, start: int, stop: int, value: f
 
 @njit(cache=True, nogil=True)
 def close_positions(
-    terms: Terms, held: Held, rules: Rules, which: np.ndarray, farthest: np.ndarray,
-    last: np.ndarray, gaps: Gaps, out: np.ndarray, outcome: np.ndarray,
+    terms: Terms, steps: tuple, which: np.ndarray, farthest: np.ndarray, last: np.ndarray,
+    gaps: Gaps, out: np.ndarray, outcome: np.ndarray,
 ) -> None:  # fmt: skip
     """Every position in one scenario.
 
-    `which` (position,) says where a position is in `held`, -1 if it is closed whole; `farthest` is
-    (asset, side), `last` (asset,). `out` (5, position) takes P&L, venue gain, deficit, market cost
-    and liquidated notional.
+    `which` (position,) says where a position is in `steps`, -1 if it is closed whole; `farthest`
+    is (asset, side), `last` (asset,). `out` (5, position) takes P&L, venue gain, deficit, market
+    cost and liquidated notional.
     """
     for p in range(len(terms.first)):
         a, s, inv = terms.asset[p], 0 if terms.direction[p] > 0 else 1, terms.inverse[p]
@@ -73,7 +73,7 @@ def close_positions(
         g0, g1 = gaps.start[2 * a + s], gaps.start[2 * a + s + 1]
         if which[p] >= 0:
             pnl, short, gain, paid, closed, status, _ = live_through(
-                held, rules, which[p], gaps, g0, g1, u, last[a]
+                steps, which[p], gaps, g0, g1, u, last[a]
             )
             out[0, p], out[1, p], out[2, p], out[3, p], out[4, p] = pnl, gain, short, paid, closed
             outcome[p] = status
@@ -84,10 +84,13 @@ def close_positions(
                 closing = gaps.landing[g]
         x = -closing if s == 0 else closing
         liquidated = terms.margin[p] <= closing
+        size = terms.notional[p]
+        cost = (terms.closing_fee[p] + terms.impact[p]) * size
+        alpha = terms.equity[p] - terms.exposure[p] - (cost if inv else 0.0)
+        beta = terms.exposure[p] - (0.0 if inv else cost)
         left, short, gain, paid, closed = close_out(
-            x, inv, terms.alpha[p], terms.beta[p], terms.cost[p], terms.fee[p], terms.notional[p],
-            terms.to_holder[p], liquidated,
-        )  # fmt: skip
+            x, inv, alpha, beta, cost, terms.fee[p] * size, size, terms.to_holder[p], liquidated
+        )
         out[0, p] = left * (last[a] / x if inv else 1.0) - terms.equity[p]
         out[1, p], out[2, p], out[3, p] = gain, short, paid
         out[4, p] = closed if liquidated else 0.0

@@ -48,7 +48,11 @@ class Sums(NamedTuple):
 
 
 class Plain(NamedTuple):
-    """Positions that are closed whole: one rung each. Columns as in `Terms` unless noted."""
+    """Positions that are closed whole: one rung each.
+
+    Closing at ratio ``x`` leaves ``alpha + beta x`` after market costs. Cost, fee and notional are
+    US dollars at ratio 1: proportional to the price if linear, constant if inverse.
+    """
 
     sums: Sums
     # (ladder,)
@@ -99,7 +103,7 @@ class Held(NamedTuple):
     side: np.ndarray
     inverse: np.ndarray
     first: np.ndarray  # adverse coordinate of the stop, else of the liquidation
-    margin: np.ndarray  # adverse coordinate of the liquidation
+    margin: np.ndarray  # adverse coordinate of the liquidation; both on the path without impact
     intercept: np.ndarray
     head: np.ndarray  # +1: hurt when the coordinate falls
     notional: np.ndarray  # at the mark
@@ -112,6 +116,24 @@ class Held(NamedTuple):
     to_holder: np.ndarray
 
 
+class Stairs(NamedTuple):
+    """Rungs of the positions that are cut in steps, position by position."""
+
+    start: np.ndarray  # (position + 1,)
+    rung: np.ndarray  # (rung, column), see `risk.liquidation.steps`
+
+
+class Events(NamedTuple):
+    """What a cascade closes, in its order, by (asset, side); no entries without a cascade."""
+
+    start: np.ndarray  # (2 * asset + side,), then the end
+    trigger: np.ndarray  # adverse coordinate of the price that closes, all impact included
+    level: np.ndarray  # adverse coordinate of the path, without impact, at which that happens
+    base: np.ndarray  # US dollars at the mark closed so far, this event included
+    kappa: np.ndarray  # (asset,)
+    permanent: np.ndarray  # (asset,): share of the impact that stays to the horizon
+
+
 class Steps(NamedTuple):
     """Positions that are cut in steps, as ladders of several rungs each."""
 
@@ -120,6 +142,8 @@ class Steps(NamedTuple):
     previous: np.ndarray  # (rung,): trigger of its owner's rung before, -inf for the first
     held: Held
     rules: Rules
+    stairs: Stairs
+    events: Events
 
 
 class Paths(NamedTuple):
@@ -157,10 +181,7 @@ class Terms(NamedTuple):
     exposure: np.ndarray  # USD per unit of price ratio
     first: np.ndarray  # the stop if there is one, else the margin trigger; inf: never closed
     margin: np.ndarray  # the margin trigger; inf: none
-    alpha: np.ndarray  # USD
-    beta: np.ndarray  # USD per unit of price ratio
-    cost: np.ndarray  # market cost of closing whole, USD at ratio 1
-    fee: np.ndarray  # liquidation fee, USD at ratio 1
+    fee: np.ndarray  # liquidation fee, rate
     notional: np.ndarray  # USD at ratio 1
     to_holder: np.ndarray
     closing_fee: np.ndarray  # rate

@@ -8,12 +8,15 @@ import numpy as np
 import pyarrow as pa
 import xarray as xr
 
-from risk.liquidation.columns import LIQUIDATED, Rules, Terms
-from risk.liquidation.steps import RUNG_AT, RUNG_KIND, RUNG_NOTIONAL, write_rungs
-from risk.liquidation.terms import close_out_terms, held_positions
+from risk.liquidation.columns import LIQUIDATED
+from risk.liquidation.impact import Impact
+from risk.liquidation.steps import RUNG_AT, RUNG_KIND, RUNG_NOTIONAL
+from risk.liquidation.terms import Closing, close_out_terms
 
 
-def liquidation_curve(book: pa.Table, assets: Sequence[str], moves: Sequence[float]) -> xr.Dataset:
+def liquidation_curve(
+    book: pa.Table, assets: Sequence[str], moves: Sequence[float], impact: Impact | None = None
+) -> xr.Dataset:
     """Liquidations caused by a steady move of each asset alone.
 
     Parameters
@@ -23,6 +26,9 @@ def liquidation_curve(book: pa.Table, assets: Sequence[str], moves: Sequence[flo
     assets : sequence of str
     moves : sequence of float
         Fractions of the mark, such as -0.3; falls close longs, rises close shorts.
+    impact : Impact, optional
+        With a cascade, `moves` are those of the path without impact: the same moves with and
+        without one show the first round beside the whole.
 
     Returns
     -------
@@ -30,8 +36,8 @@ def liquidation_curve(book: pa.Table, assets: Sequence[str], moves: Sequence[flo
         `liquidated_notional` (USD, at the triggers) and `liquidations` (positions). Positions
         whose stop comes first are not counted.
     """
-    terms, rules = close_out_terms(book, assets)
-    asset, direction, trigger, closed, is_first = _liquidations(terms, rules)
+    closing = close_out_terms(book, assets, impact)
+    asset, direction, trigger, closed, is_first = _liquidations(closing)
     grid = np.asarray(moves, "f8")
     notional = np.zeros((len(assets), len(grid)))
     count = np.zeros((len(assets), len(grid)), "i8")
@@ -51,16 +57,17 @@ def liquidation_curve(book: pa.Table, assets: Sequence[str], moves: Sequence[flo
     )
 
 
-def _liquidations(terms: Terms, rules: Rules) -> tuple[np.ndarray, ...]:
+def _liquidations(closing: Closing) -> tuple[np.ndarray, ...]:
     """Every liquidation in a steady move: asset, direction, trigger, USD closed, is the first."""
+    terms, stairs = closing.terms, closing.stairs
     whole = terms.take(
         np.flatnonzero((terms.rule < 0) & (terms.first == terms.margin) & np.isfinite(terms.margin))
     )
     price = np.where(whole.inverse, 1.0, np.abs(whole.first))
     cut = terms.take(np.flatnonzero(terms.rule >= 0))
-    owner, rungs = write_rungs(held_positions(cut, cut.rule), rules)
-    mine = np.flatnonzero(rungs[:, RUNG_NOTIONAL] > 0)  # neither stops nor what survives
-    owner, rungs = owner[mine], rungs[mine]
+    owner = np.repeat(np.arange(len(cut.row)), np.diff(stairs.start))
+    mine = np.flatnonzero(stairs.rung[:, RUNG_NOTIONAL] > 0)  # neither stops nor what survives
+    owner, rungs = owner[mine], stairs.rung[mine]
     return (
         np.append(whole.asset, cut.asset[owner]),
         np.append(whole.direction, cut.direction[owner]),

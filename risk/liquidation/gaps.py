@@ -33,7 +33,7 @@ from risk.liquidation.columns import (
     Plain,
     Steps,
 )
-from risk.liquidation.steps import live_through
+from risk.liquidation.steps import climb_to, live_through
 
 
 @njit(cache=True, nogil=True)
@@ -149,6 +149,7 @@ def correct_steps(
     a, s = sums.asset[ladder], sums.side[ladder]
     begin, end = sums.start[ladder], sums.start[ladder + 1]
     g0, g1 = gaps.start[2 * a + s], gaps.start[2 * a + s + 1]
+    parts = (steps.held, steps.rules, steps.stairs, steps.events)
     lived = 0
     head = g0
     for g in range(g0, g1):
@@ -164,10 +165,10 @@ def correct_steps(
             if steps.previous[rung] > gaps.before[g]:
                 continue  # its owner has an earlier rung inside this gap
             p, u, last = steps.owner[rung], paths.farthest[a, s, i], paths.last[a, i]
-            new = live_through(steps.held, steps.rules, p, gaps, head, tail, u, last)
+            new = live_through(parts, p, gaps, head, tail, u, last)
             if new[6] != g:
                 continue  # an earlier gap of the path changed it already
-            old = live_through(steps.held, steps.rules, p, gaps, head, head, u, last)
+            old = climb_to(steps.held, steps.stairs, p, u, last)
             lived += 1
             pnl[i] += new[0] - old[0]
             deficit[i] += new[1] - old[1]

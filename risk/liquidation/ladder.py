@@ -18,10 +18,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from risk.liquidation.columns import Plain, Rules, Steps, Sums, Terms
-from risk.liquidation.steps import RUNG_AT, RUNG_BEFORE, write_rungs
+from risk.liquidation.columns import Held, Plain, Steps, Sums, Terms
+from risk.liquidation.impact import Impact
+from risk.liquidation.steps import RUNG_AT, RUNG_BEFORE, take_stairs
 from risk.liquidation.sums import sum_plain, sum_steps
-from risk.liquidation.terms import close_out_terms, held_positions, make_cells
+from risk.liquidation.terms import Closing, close_lines, close_out_terms, make_cells
 
 #: Rungs whose trigger and bankruptcy lie further apart than this share of all rungs' are closed
 #: one by one in gaps: one of them would make the look-up useless for its whole ladder.
@@ -108,7 +109,11 @@ def _flatten(prefix: str, columns: Any) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def build_ladders(
-    book: pa.Table, assets: Sequence[str], labels: Sequence[str], max_cells: int = 2000
+    book: pa.Table,
+    assets: Sequence[str],
+    labels: Sequence[str],
+    max_cells: int = 2000,
+    impact: Impact | None = None,
 ) -> Ladders:
     """Build the ladders of a book.
 
@@ -122,6 +127,8 @@ def build_ladders(
         Roll-up labels that make a cell.
     max_cells : int
         Most cells allowed.
+    impact : Impact, optional
+        What closing does to the price, see `risk.liquidation.impact`; nothing when absent.
 
     Returns
     -------
@@ -134,14 +141,13 @@ def build_ladders(
     ConfigError
         If the labels give more than `max_cells` cells.
     """
-    terms, rules = close_out_terms(book, assets)
+    closing = close_out_terms(book, assets, impact)
+    terms = closing.terms
     cells, cell = make_cells(book, terms.row, labels, max_cells)
     is_plain = terms.rule < 0
     key = (cell.astype("i8") * len(assets) + terms.asset) * 2 + (terms.direction < 0)
     plain = _plain(terms.take(np.flatnonzero(is_plain)), key[is_plain], len(assets), len(cells))
-    steps = _steps(
-        terms.take(np.flatnonzero(~is_plain)), rules, key[~is_plain], len(assets), len(cells)
-    )
+    steps = _steps(closing, key[~is_plain], len(assets), len(cells))
     asset = np.zeros(len(cells), "i8")
     for sums in (steps.sums, plain.sums):
         used = np.flatnonzero(np.diff(sums.cell_start))
@@ -159,7 +165,8 @@ def _plain(terms: Terms, key: np.ndarray, n_assets: int, n_cells: int) -> Plain:
     terms, ladder = terms.take(order), ladder[order]
     sums = _empty_sums(keys // 2, ladder, terms.first, n_assets, n_cells)
 
-    fee_at, bankrupt_at, is_single = _breakpoints(terms)
+    alpha, beta, cost, fee = close_lines(terms)
+    fee_at, bankrupt_at, is_single = _breakpoints(terms, alpha, beta, fee)
     width = np.zeros(len(keys))
     looked_up = np.flatnonzero(~is_single)
     np.maximum.at(width, ladder[looked_up], bankrupt_at[looked_up] - terms.first[looked_up])
@@ -172,11 +179,11 @@ def _plain(terms: Terms, key: np.ndarray, n_assets: int, n_cells: int) -> Plain:
         inverse=(keys % 2).astype(bool),
         width=width,
         margin=terms.margin,
-        alpha=terms.alpha,
-        beta=terms.beta,
+        alpha=alpha,
+        beta=beta,
         equity=terms.equity,
-        cost=terms.cost,
-        fee=terms.fee,
+        cost=cost,
+        fee=fee,
         notional=terms.notional,
         to_holder=terms.to_holder,
         is_single=is_single,
@@ -192,18 +199,22 @@ def _plain(terms: Terms, key: np.ndarray, n_assets: int, n_cells: int) -> Plain:
     return plain
 
 
-def _steps(terms: Terms, rules: Rules, key: np.ndarray, n_assets: int, n_cells: int) -> Steps:
+def _steps(closing: Closing, key: np.ndarray, n_assets: int, n_cells: int) -> Steps:
     """Ladders of positions that are cut in steps."""
-    held = held_positions(terms, terms.rule)
-    owner, rungs = write_rungs(held, rules)
     keys, ladder = np.unique(key, return_inverse=True)
+    # Positions that one gap hits lie together in memory.
+    near = _sort_within(ladder, closing.held.first)
+    held, ladder = Held(*(column[near] for column in closing.held)), ladder[near]
+    stairs = take_stairs(closing.stairs, near)
+    owner, rungs = np.repeat(np.arange(len(key)), np.diff(stairs.start)), stairs.rung
     # Rungs of one position that share a trigger keep their order.
     order = _sort_within(ladder[owner], rungs[:, RUNG_AT])
     owner, rungs = owner[order], rungs[order]
     first = np.ascontiguousarray(rungs[:, RUNG_AT])
     sums = _empty_sums(keys, ladder[owner], first, n_assets, n_cells)
     sum_steps(sums, rungs)
-    return Steps(sums, owner, np.ascontiguousarray(rungs[:, RUNG_BEFORE]), held, rules)
+    before = np.ascontiguousarray(rungs[:, RUNG_BEFORE])
+    return Steps(sums, owner, before, held, closing.rules, stairs, closing.events)
 
 
 def _empty_sums(
@@ -233,15 +244,17 @@ def _sort_within(ladder: np.ndarray, value: np.ndarray) -> np.ndarray:
     return order[np.argsort(code, kind="stable")]
 
 
-def _breakpoints(terms: Terms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _breakpoints(
+    terms: Terms, alpha: np.ndarray, beta: np.ndarray, fee: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where the fee can no longer be paid, where nothing is left, and which rungs stand alone.
 
     Both places are adverse coordinates, not before the rung's own trigger. Stops stand alone (the
     landing decides whether they are a stop or a liquidation), and so do rungs without a bankruptcy
     and the widest ones.
     """
-    fee0 = np.where(terms.inverse, terms.fee, 0.0)
-    fee1 = np.where(terms.inverse, 0.0, terms.fee)
+    fee0 = np.where(terms.inverse, fee, 0.0)
+    fee1 = np.where(terms.inverse, 0.0, fee)
     adverse = -terms.direction.astype("f8")
 
     def root(intercept: np.ndarray, slope: np.ndarray) -> np.ndarray:
@@ -250,8 +263,8 @@ def _breakpoints(terms: Terms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         place = np.where(falls & (place > 0), place * adverse, np.inf)
         return np.maximum(place, terms.first)
 
-    bankrupt_at = root(terms.alpha, terms.beta)
-    fee_at = np.where(terms.to_holder, root(terms.alpha - fee0, terms.beta - fee1), terms.first)
+    bankrupt_at = root(alpha, beta)
+    fee_at = np.where(terms.to_holder, root(alpha - fee0, beta - fee1), terms.first)
     alone = (terms.first != terms.margin) | ~np.isfinite(bankrupt_at) | ~np.isfinite(fee_at)
     plain = np.flatnonzero(~alone)
     if len(plain):

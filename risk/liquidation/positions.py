@@ -13,33 +13,36 @@ import pyarrow as pa
 import xarray as xr
 
 from risk.drivers import slice_drivers
+from risk.liquidation.cascade import stay_moved
 from risk.liquidation.closing import close_positions, count_liquidations
-from risk.liquidation.columns import LIQUIDATED, Rules, Terms
-from risk.liquidation.terms import close_out_terms, held_positions, label_codes
+from risk.liquidation.columns import LIQUIDATED
+from risk.liquidation.impact import Impact
+from risk.liquidation.terms import Closing, close_out_terms, label_codes
 from risk.liquidation.walk import adverse_extremes, group_gaps
 
 _AMOUNTS = ("pnl", "venue_gain", "deficit", "market_cost", "liquidated_notional")
 
 
-def _outcomes(terms: Terms, rules: Rules, drivers: xr.Dataset) -> Iterator[dict[str, np.ndarray]]:
+def _outcomes(closing: Closing, drivers: xr.Dataset) -> Iterator[dict[str, np.ndarray]]:
     """One dict of (position,) columns per scenario."""
-    cut = np.flatnonzero(terms.rule >= 0)
-    held = held_positions(terms.take(cut), terms.rule[cut])
+    terms = closing.terms
     which = np.full(len(terms.row), -1)
-    which[cut] = np.arange(len(cut))
+    which[terms.rule >= 0] = np.arange(len(closing.held.first))
+    steps = (closing.held, closing.rules, closing.stairs, closing.events)
     for i in range(drivers.sizes["scenario"]):
         scenario = slice_drivers(drivers, i, i + 1)
-        farthest = adverse_extremes(scenario)[..., 0]
+        farthest = adverse_extremes(scenario)
+        last = stay_moved(closing.events, scenario["last"].values.T, farthest)
         out = np.zeros((len(_AMOUNTS), len(terms.row)))
         outcome = np.zeros(len(terms.row), "i1")
-        last = scenario["last"].values[0]
-        close_positions(
-            terms, held, rules, which, farthest, last, group_gaps(scenario), out, outcome
-        )
+        gaps = group_gaps(scenario)
+        close_positions(terms, steps, which, farthest[..., 0], last[:, 0], gaps, out, outcome)
         yield dict(zip(_AMOUNTS, out, strict=True)) | {"outcome": outcome}
 
 
-def position_outcomes(book: pa.Table, drivers: xr.Dataset) -> xr.Dataset:
+def position_outcomes(
+    book: pa.Table, drivers: xr.Dataset, impact: Impact | None = None
+) -> xr.Dataset:
     """Outcome of every priced position in every scenario; for a few scenarios only.
 
     Parameters
@@ -48,6 +51,8 @@ def position_outcomes(book: pa.Table, drivers: xr.Dataset) -> xr.Dataset:
         `risk.schema.BOOK`.
     drivers : Dataset
         Driver record; memory grows with scenarios times positions.
+    impact : Impact, optional
+        What closing does to the price, as given to `build_ladders`.
 
     Returns
     -------
@@ -55,15 +60,15 @@ def position_outcomes(book: pa.Table, drivers: xr.Dataset) -> xr.Dataset:
         `pnl`, `venue_gain`, `deficit`, `market_cost`, `liquidated_notional` in USD, `outcome` (0
         survived, 1 stopped, 2 liquidated); `row` on (position,) is the row in the book.
     """
-    terms, rules = close_out_terms(book, list(drivers.asset.values))
-    stacked = list(_outcomes(terms, rules, drivers))
+    closing = close_out_terms(book, list(drivers.asset.values), impact)
+    stacked = list(_outcomes(closing, drivers))
     dims = ("scenario", "position")
     names = stacked[0] if stacked else ()
     data = {name: (dims, np.stack([one[name] for one in stacked])) for name in names}
-    return xr.Dataset(data, coords={"row": ("position", terms.row)})
+    return xr.Dataset(data, coords={"row": ("position", closing.terms.row)})
 
 
-def account_losses(book: pa.Table, drivers: xr.Dataset) -> pa.Table:
+def account_losses(book: pa.Table, drivers: xr.Dataset, impact: Impact | None = None) -> pa.Table:
     """P&L, deficit and liquidations of every account that has some, per scenario.
 
     Parameters
@@ -71,6 +76,8 @@ def account_losses(book: pa.Table, drivers: xr.Dataset) -> pa.Table:
     book : Table (position,)
     drivers : Dataset
         Driver record, usually the stresses.
+    impact : Impact, optional
+        What closing does to the price, as given to `build_ladders`.
 
     Returns
     -------
@@ -78,13 +85,13 @@ def account_losses(book: pa.Table, drivers: xr.Dataset) -> pa.Table:
         `scenario` (index), `account`, `venue`, `pnl_usd`, `deficit_usd`, `liquidations`,
         sorted by scenario, account and venue.
     """
-    terms, rules = close_out_terms(book, list(drivers.asset.values))
-    priced = book.select(["account", "venue"]).take(pa.array(terms.row))
+    closing = close_out_terms(book, list(drivers.asset.values), impact)
+    priced = book.select(["account", "venue"]).take(pa.array(closing.terms.row))
     accounts, account = label_codes(priced["account"])
     venues, venue = label_codes(priced["venue"])
     key, group = np.unique(account * max(len(venues), 1) + venue, return_inverse=True)
     parts = []
-    for i, out in enumerate(_outcomes(terms, rules, drivers)):
+    for i, out in enumerate(_outcomes(closing, drivers)):
         sums = [
             np.bincount(group, column, len(key))
             for column in (out["pnl"], out["deficit"], out["outcome"] == LIQUIDATED)
@@ -106,7 +113,9 @@ def account_losses(book: pa.Table, drivers: xr.Dataset) -> pa.Table:
     )
 
 
-def liquidation_probability(book: pa.Table, drivers: xr.Dataset) -> np.ndarray:
+def liquidation_probability(
+    book: pa.Table, drivers: xr.Dataset, impact: Impact | None = None
+) -> np.ndarray:
     """Probability that each position is liquidated within the horizon.
 
     Parameters
@@ -114,6 +123,8 @@ def liquidation_probability(book: pa.Table, drivers: xr.Dataset) -> np.ndarray:
     book : Table (position,)
     drivers : Dataset
         Driver record of one whole scenario set, with its weights.
+    impact : Impact, optional
+        What closing does to the price, as given to `build_ladders`.
 
     Returns
     -------
@@ -121,7 +132,7 @@ def liquidation_probability(book: pa.Table, drivers: xr.Dataset) -> np.ndarray:
         Weight of the scenarios that liquidate; NaN for rows that are not priced. A stop that
         closes first does not count.
     """
-    terms, _ = close_out_terms(book, list(drivers.asset.values))
+    terms = close_out_terms(book, list(drivers.asset.values), impact).terms
     extreme = adverse_extremes(drivers)
     order = np.argsort(extreme, axis=2, kind="stable")
     extreme = np.take_along_axis(extreme, order, axis=2)

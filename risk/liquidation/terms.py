@@ -14,6 +14,7 @@ inverse ones. The order of payment is `docs/design/0004-ladder.md`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -21,13 +22,39 @@ import pyarrow.compute as pc
 from numba import njit
 
 from risk.errors import ConfigError, DataError
-from risk.liquidation.columns import Held, Rules, Terms
-from risk.liquidation.steps import tier_of
+from risk.liquidation.cascade import cascade, no_events
+from risk.liquidation.columns import Events, Held, Rules, Stairs, Terms
+from risk.liquidation.impact import Impact, no_impact
+from risk.liquidation.steps import climb, tier_of
 from risk.margin.partial import read_step_rule
 
 
-def close_out_terms(book: pa.Table, assets: Sequence[str]) -> tuple[Terms, Rules]:
-    """Terms of the priced positions of a book, and the rules that cut some of them.
+@dataclass(frozen=True)
+class Closing:
+    """How every priced position of a book is closed.
+
+    Attributes
+    ----------
+    terms : Terms
+        All of them; a rule marks those that are cut in steps.
+    held : Held
+        Those that are, in the same order.
+    stairs : Stairs
+        Their rungs.
+    events : Events
+        The cascade, if there is one.
+    rules : Rules
+    """
+
+    terms: Terms
+    held: Held
+    stairs: Stairs
+    events: Events
+    rules: Rules
+
+
+def close_out_terms(book: pa.Table, assets: Sequence[str], impact: Impact | None = None) -> Closing:
+    """Terms of the priced positions of a book.
 
     Parameters
     ----------
@@ -35,10 +62,12 @@ def close_out_terms(book: pa.Table, assets: Sequence[str]) -> tuple[Terms, Rules
         `risk.schema.BOOK`; only rows with status ``ok`` are used.
     assets : sequence of str
         The drivers' assets; every priced position's asset must be among them.
+    impact : Impact, optional
+        What closing does to the price; nothing when absent.
 
     Returns
     -------
-    Terms, Rules
+    Closing
 
     Raises
     ------
@@ -62,8 +91,8 @@ def close_out_terms(book: pa.Table, assets: Sequence[str]) -> tuple[Terms, Rules
     equity, exposure, notional = (
         column(name) for name in ("equity_usd", "exposure_usd", "notional_usd")
     )
-    closing_fee, impact = column("closing_fee_rate"), np.zeros(len(rows))
-    cost = (closing_fee + impact) * notional
+    impact = impact or no_impact(len(assets))
+    asset = np.array([position[name] for name in names], "i4")[codes]
     margin = -direction * column("trigger")
     stop = -direction * column("stop_trigger")
     margin[np.isnan(margin)] = np.inf
@@ -74,34 +103,51 @@ def close_out_terms(book: pa.Table, assets: Sequence[str]) -> tuple[Terms, Rules
     rules, rule = _read_rules(priced["liquidation_steps"])
     terms = Terms(
         row=rows,
-        asset=np.array([position[name] for name in names], "i4")[codes],
+        asset=asset,
         direction=direction.astype("i1"),
         inverse=inverse,
         equity=equity,
         exposure=exposure,
         first=np.minimum(stop, margin),
         margin=margin,
-        alpha=equity - exposure - np.where(inverse, cost, 0.0),
-        beta=exposure - np.where(inverse, 0.0, cost),
-        cost=cost,
-        fee=column("liquidation_fee_rate") * notional,
+        fee=column("liquidation_fee_rate"),
         notional=notional,
         to_holder=priced["leftover_to_holder"].to_numpy(zero_copy_only=False),
-        closing_fee=closing_fee,
-        impact=impact,
+        closing_fee=column("closing_fee_rate") + impact.waiting[asset],
+        impact=impact.own_rate(asset, notional),
         entered=notional - gained,
         unit=unit,
         rule=rule,
     )
     able = np.flatnonzero((rule >= 0) & np.isfinite(margin))
-    cut = able[is_cut(held_positions(terms.take(able), rule[able]), rules)]
+    cut = able[is_cut(held_positions(terms.take(able)), rules)]
     kept = np.full(len(rows), -1, "i4")
     kept[cut] = rule[cut]
-    return terms._replace(rule=kept), rules
+    terms = terms._replace(rule=kept)
+    held = held_positions(terms.take(cut))
+    if impact.kappa.any():
+        return Closing(*cascade(terms, held, rules, impact.kappa, impact.permanent), rules)
+    return Closing(terms, held, climb(held, rules), no_events(len(assets)), rules)
 
 
-def held_positions(terms: Terms, rule: np.ndarray) -> Held:
-    """Positions under rules (position,) that cut them in steps, in the coordinate of `Held`."""
+def close_lines(terms: Terms) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What closing each position whole leaves and takes.
+
+    Returns
+    -------
+    alpha, beta : ndarray (position,)
+        Closing at ratio ``x`` leaves ``alpha + beta x`` US dollars after market costs.
+    cost, fee : ndarray (position,)
+        Market cost and liquidation fee, US dollars at ratio 1.
+    """
+    cost = (terms.closing_fee + terms.impact) * terms.notional
+    alpha = terms.equity - terms.exposure - np.where(terms.inverse, cost, 0.0)
+    beta = terms.exposure - np.where(terms.inverse, 0.0, cost)
+    return alpha, beta, cost, terms.fee * terms.notional
+
+
+def held_positions(terms: Terms) -> Held:
+    """Positions under rules that cut them in steps, in the coordinate of `Held`."""
     head = np.where(terms.inverse, -1.0, 1.0) * terms.direction
     return Held(
         asset=terms.asset,
@@ -114,10 +160,10 @@ def held_positions(terms: Terms, rule: np.ndarray) -> Held:
         notional=terms.notional,
         entered=terms.entered,
         unit=terms.unit,
-        rule=rule,
+        rule=terms.rule,
         closing_fee=terms.closing_fee,
         impact=terms.impact,
-        fee=terms.fee / terms.notional,
+        fee=terms.fee,
         to_holder=terms.to_holder,
     )
 

@@ -9,7 +9,8 @@ import xarray as xr
 
 from risk.drivers import FALL
 from risk.errors import DataError
-from risk.liquidation.columns import Gaps, Paths
+from risk.liquidation.cascade import stay_moved
+from risk.liquidation.columns import Events, Gaps, Paths
 from risk.liquidation.kernel import fill_buckets, walk_cells
 from risk.liquidation.ladder import Ladders
 from risk.schema import CUBE
@@ -38,10 +39,11 @@ def adverse_extremes(drivers: xr.Dataset) -> np.ndarray:
     return np.stack([-drivers.low.values.T, drivers.high.values.T], axis=1)
 
 
-def sort_paths(drivers: xr.Dataset, n_rungs: float = 0) -> Paths:
+def sort_paths(drivers: xr.Dataset, events: Events, n_rungs: float = 0) -> Paths:
     """What the walk needs of a driver record, apart from its gaps.
 
-    `n_rungs` is how many rungs a ladder has: for long ladders finer buckets repay their making.
+    What the cascade's `events` leave in the price is in `last`. `n_rungs` is how many rungs a
+    ladder has: for long ladders finer buckets repay their making.
     """
     farthest = adverse_extremes(drivers)
     # Scenarios that tie hit the same rungs, so the fast sort's order among them changes no bit.
@@ -51,7 +53,7 @@ def sort_paths(drivers: xr.Dataset, n_rungs: float = 0) -> Paths:
     bucket = np.empty((*extreme.shape[:2], fineness * extreme.shape[2] + 2), "u4")
     scale = np.empty(extreme.shape[:2])
     fill_buckets(extreme, bucket, scale)
-    last = np.ascontiguousarray(drivers["last"].values.T)
+    last = stay_moved(events, np.ascontiguousarray(drivers["last"].values.T), farthest)
     return Paths(farthest, extreme, order.astype("u4"), last, bucket, scale)
 
 
@@ -98,7 +100,7 @@ def walk(
         ladders.walk_order,
         ladders.plain,
         ladders.steps,
-        sort_paths(drivers, ladders.n_rungs / max(ladders.n_ladders, 1)),
+        sort_paths(drivers, ladders.steps.events, ladders.n_rungs / max(ladders.n_ladders, 1)),
         group_gaps(drivers),
         small_window,
         is_wide,

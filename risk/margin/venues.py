@@ -112,7 +112,7 @@ class VenueRules(BaseModel):
 
     @model_validator(mode="after")
     def _steps_need_partial(self) -> VenueRules:
-        if self.partial == "none" and "tiers_per_step" in self.model_fields_set:
+        if self.partial == "none" and self.tiers_per_step != 1:
             raise ValueError("tiers_per_step needs partial: tiers")
         return self
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +20,12 @@ import xarray as xr
 from risk.errors import ConfigError, DataError
 from risk.market.wicks import clip_wicks
 
-#: Bars that make a full UTC day.
-BARS_PER_DAY = {"1d": 1, "1h": 24, "5m": 288}
+#: Length of each bar.
+BARS = {
+    "1d": np.timedelta64(1, "D"),
+    "1h": np.timedelta64(1, "h"),
+    "5m": np.timedelta64(5, "m"),
+}
 
 #: Most trusted first: positions are liquidated at the mark price.
 PRICE_KINDS = ("mark", "last", "index")
@@ -35,12 +40,14 @@ def load_history(
     *,
     assets: Iterable[str] | None = None,
     wick_filter: bool = True,
+    interval: Literal["1d", "1h"] = "1d",
 ) -> xr.Dataset:
-    """Daily bars up to and including `as_of`.
+    """Daily (or hourly) bars up to and including `as_of`.
 
     Finer bars are aggregated to UTC days. For one asset and day a complete day beats an incomplete
     one, then `mark` beats `last` beats `index`, then the coarser bar beats the finer. Bars of last
-    trades pass `risk.market.wicks.clip_wicks`.
+    trades pass `risk.market.wicks.clip_wicks`. Hourly bars follow the same rules, hour by hour;
+    daily rows of the file say nothing about them.
 
     Parameters
     ----------
@@ -52,6 +59,8 @@ def load_history(
         Assets wanted; all when absent.
     wick_filter : bool
         Whether bad prints of last trades are clipped; they are counted either way.
+    interval : {"1d", "1h"}
+        Length of the bars; the dimension is then `day` or `hour`.
 
     Returns
     -------
@@ -69,12 +78,7 @@ def load_history(
     ConfigError
         If `as_of` lies outside the history, or a wanted asset is not in it.
     """
-    path = Path(path)
-    file = path / "prices.parquet" if path.is_dir() else path
-    table = _read(file)
-    _check(table, file.name)
-    if not table.num_rows:
-        raise DataError(f"{file.name} has no rows; give it one bar per asset and day")
+    table, file = read_bars(path)
     days = table["ts"].to_numpy().astype("M8[D]")
     cut = np.datetime64(as_of, "D")
     if not days.min() <= cut <= days.max():
@@ -82,8 +86,13 @@ def load_history(
             f"as_of {as_of} lies outside the history in {file.name}, "
             f"which runs from {days.min()} to {days.max()}; choose a day inside it"
         )
-    table = table.filter(pa.array(days <= cut))
-    bars = clip_wicks(_to_grid(_daily(table), cut), apply=wick_filter)
+    dim = "day" if interval == "1d" else "hour"
+    usable = [name for name, length in BARS.items() if length <= BARS[interval]]
+    fits = pc.is_in(table["interval"], pa.array(usable))
+    table = table.filter(pc.and_(pa.array(days <= cut), fits))
+    if not table.num_rows:
+        raise ConfigError(f"{file.name} has no bars of an hour or less; set interval: 1d")
+    bars = clip_wicks(_to_grid(_aggregate(table, interval), interval, cut, dim), apply=wick_filter)
     known = [str(name) for name in bars["asset"].values]
     wanted = known if assets is None else sorted(set(assets))
     if missing := sorted(set(wanted) - set(known)):
@@ -93,12 +102,12 @@ def load_history(
         )
     bars = bars.sel(asset=wanted).drop_vars("is_last")
     closed = bars["close"].notnull()
-    lifetime = closed.cumsum("day").astype(bool) & closed[::-1].cumsum("day")[::-1].astype(bool)
+    lifetime = closed.cumsum(dim).astype(bool) & closed[::-1].cumsum(dim)[::-1].astype(bool)
     metadata = table.schema.metadata or {}
     return bars.assign_coords(
-        n_holes=(lifetime & ~closed).sum("day"),
-        n_incomplete=bars.incomplete.sum("day"),
-        n_bad_prints=bars.bad_print.sum("day"),
+        n_holes=(lifetime & ~closed).sum(dim),
+        n_incomplete=bars.incomplete.sum(dim),
+        n_bad_prints=bars.bad_print.sum(dim),
     ).assign_attrs(
         is_synthetic=int(metadata.get(b"bulkhead.synthetic") == b"true"),
         source=metadata.get(b"bulkhead.source", file.name.encode()).decode(),
@@ -110,6 +119,23 @@ def universe(history: xr.Dataset, as_of: date) -> list[str]:
     """Assets with a close on `as_of`, sorted."""
     closed = history["close"].sel(day=np.datetime64(as_of, "ns")).notnull()
     return sorted(str(name) for name in history.asset.values[closed.values])
+
+
+def read_bars(path: Path | str) -> tuple[pa.Table, Path]:
+    """Every bar of a history as it stands in its file, checked, and the file.
+
+    Raises
+    ------
+    DataError
+        As `load_history`.
+    """
+    path = Path(path)
+    file = path / "prices.parquet" if path.is_dir() else path
+    table = _read(file)
+    _check(table, file.name)
+    if not table.num_rows:
+        raise DataError(f"{file.name} has no rows; give it one bar per asset and day")
+    return table, file
 
 
 def _read(file: Path) -> pa.Table:
@@ -154,7 +180,7 @@ def _check(table: pa.Table, name: str) -> None:
 
     for column in ("ts", "asset"):
         refuse(table[column].is_null().to_numpy(), f"no {column}", "fill it in or drop the row")
-    for column, allowed in (("interval", list(BARS_PER_DAY)), ("price_kind", list(PRICE_KINDS))):
+    for column, allowed in (("interval", list(BARS)), ("price_kind", list(PRICE_KINDS))):
         known = pc.is_in(table[column], pa.array(allowed)).to_numpy()
         refuse(~known, f"unknown {column}", f"use one of {', '.join(allowed)}")
     prices = {column: table[column].to_numpy() for column in PRICES}
@@ -174,15 +200,15 @@ def _check(table: pa.Table, name: str) -> None:
     refuse(twice, "this bar is there twice", "keep one of them")
 
 
-def _daily(table: pa.Table) -> pa.Table:
-    """One row per (asset, day): finer bars aggregated, the preferred kind of price kept."""
-    day = table["ts"].to_numpy().astype("M8[D]").astype("i8")
-    ordered = table.append_column("day", pa.array(day)).sort_by(
-        [(key, "ascending") for key in ("asset", "day", "price_kind", "interval", "ts")]
+def _aggregate(table: pa.Table, interval: str) -> pa.Table:
+    """One row per (asset, slot): finer bars aggregated, the preferred kind of price kept."""
+    slot = (table["ts"].to_numpy() - np.datetime64(0, "ms")) // BARS[interval]
+    ordered = table.append_column("slot", pa.array(slot.astype("i8"))).sort_by(
+        [(key, "ascending") for key in ("asset", "slot", "price_kind", "interval", "ts")]
     )
     # Aggregates without threads keep row order, which `first` and `last` need.
-    grouped = ordered.group_by(["asset", "day", "price_kind", "interval"], use_threads=False)
-    daily = grouped.aggregate(
+    grouped = ordered.group_by(["asset", "slot", "price_kind", "interval"], use_threads=False)
+    merged = grouped.aggregate(
         [
             ("open", "first"),
             ("high", "max"),
@@ -192,50 +218,52 @@ def _daily(table: pa.Table) -> pa.Table:
             ("close", "count"),
         ]
     )
-    wanted = pa.array([BARS_PER_DAY[name] for name in daily["interval"].to_pylist()])
-    incomplete = pc.less(daily["close_count"], wanted)
+    per_slot = {name: int(BARS[interval] // length) for name, length in BARS.items()}
+    wanted = pa.array([per_slot[name] for name in merged["interval"].to_pylist()])
+    incomplete = pc.less(merged["close_count"], wanted)
     rank = {kind: place for place, kind in enumerate(PRICE_KINDS)}
-    preference = pa.array([rank[kind] for kind in daily["price_kind"].to_pylist()])
-    daily = daily.append_column("incomplete", incomplete).append_column("rank", preference)
-    daily = daily.append_column("bars", wanted).sort_by(
-        [(key, "ascending") for key in ("asset", "day", "incomplete", "rank", "bars")]
+    preference = pa.array([rank[kind] for kind in merged["price_kind"].to_pylist()])
+    merged = merged.append_column("incomplete", incomplete).append_column("rank", preference)
+    merged = merged.append_column("bars", wanted).sort_by(
+        [(key, "ascending") for key in ("asset", "slot", "incomplete", "rank", "bars")]
     )
-    asset = daily["asset"].to_numpy()
-    stamp = daily["day"].to_numpy()
-    first = np.ones(len(daily), bool)
-    first[1:] = (asset[1:] != asset[:-1]) | (stamp[1:] != stamp[:-1])
-    return daily.filter(pa.array(first))
+    asset = merged["asset"].to_numpy()
+    slot = merged["slot"].to_numpy()
+    first = np.ones(len(merged), bool)
+    first[1:] = (asset[1:] != asset[:-1]) | (slot[1:] != slot[:-1])
+    return merged.filter(pa.array(first))
 
 
-def _to_grid(daily: pa.Table, last_day: np.datetime64) -> xr.Dataset:
-    """Lay the rows on every calendar day from the first to `last_day`; no row, no number."""
-    assets, column = np.unique(daily["asset"].to_numpy().astype(object), return_inverse=True)
-    stamp = daily["day"].to_numpy()
-    row = stamp - stamp.min()
-    shape = (int(last_day.astype("i8") - stamp.min()) + 1, len(assets))
+def _to_grid(merged: pa.Table, interval: str, last_day: np.datetime64, dim: str) -> xr.Dataset:
+    """Lay the rows on every slot from the first to the end of `last_day`; no row, no number."""
+    assets, column = np.unique(merged["asset"].to_numpy().astype(object), return_inverse=True)
+    slot = merged["slot"].to_numpy()
+    row = slot - slot.min()
+    end = (last_day + np.timedelta64(1, "D") - np.datetime64(0, "D")) // BARS[interval]
+    shape = (int(end) - int(slot.min()), len(assets))
 
     def grid(values: np.ndarray, empty: float | int | bool) -> tuple[tuple[str, str], np.ndarray]:
         out = np.full(shape, empty, np.asarray(values).dtype)
         out[row, column] = values
-        return ("day", "asset"), out
+        return (dim, "asset"), out
 
     source = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
     data: dict[str, tuple] = {
-        name: (*grid(daily[f"{name}_{how}"].to_numpy(), np.nan), {"units": unit})
+        name: (*grid(merged[f"{name}_{how}"].to_numpy(), np.nan), {"units": unit})
         for (name, how), unit in zip(source.items(), ["USD"] * 4 + ["base"], strict=True)
     }
-    data["incomplete"] = grid(daily["incomplete"].to_numpy(), False)
-    data["is_last"] = grid(daily["price_kind"].to_numpy() == "last", False)
+    data["incomplete"] = grid(merged["incomplete"].to_numpy(), False)
+    data["is_last"] = grid(merged["price_kind"].to_numpy() == "last", False)
     kinds = np.full(len(assets), "mixed", object)
     for place in range(len(assets)):
-        found = set(daily["price_kind"].to_numpy()[column == place])
+        found = set(merged["price_kind"].to_numpy()[column == place])
         if len(found) == 1:
             kinds[place] = found.pop()
-    days = stamp.min().astype("M8[D]") + np.arange(shape[0])
+    slots = (slot.min() + np.arange(shape[0])) * BARS[interval] + np.datetime64(0, "ns")
     return xr.Dataset(
         data,
         coords={
-            "day": days.astype("M8[ns]"),
+            dim: slots.astype("M8[ns]"),
             "asset": assets,
             "price_kind": ("asset", kinds),
         },

@@ -28,7 +28,7 @@ def clip_wicks(bars: xr.Dataset, *, apply: bool = True) -> xr.Dataset:
 
     Parameters
     ----------
-    bars : Dataset (day, asset)
+    bars : Dataset (day or hour, asset)
         `open`, `high`, `low`, `close` and `is_last` (the bar is made of last trades).
     apply : bool
         Whether to clip, or only to find.
@@ -56,4 +56,4 @@ def clip_wicks(bars: xr.Dataset, *, apply: bool = True) -> xr.Dataset:
         if apply:
             clipped = np.where(bad, body * np.exp(sign * cut), bars[name].values)
             bars = bars.assign({name: bars[name].copy(data=clipped)})
-    return bars.assign(bad_print=(("day", "asset"), found))
+    return bars.assign(bad_print=(bars["low"].dims, found))

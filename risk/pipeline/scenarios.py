@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from risk.config import Config
 from risk.cube import load_record, plain_text, read_dataset, save_record
 from risk.drivers import slice_drivers
 from risk.market.calibration import calibrate
+from risk.market.gaps import calibrated_gap, gap_shares
 from risk.market.history import load_history, universe
 from risk.market.volatility import ewma_model, garch_model
 from risk.pipeline.files import write_json
@@ -35,7 +37,7 @@ def prepare_scenarios(night: Night, progress: Progress | None = None) -> None:
         copula=drawn is not None and drawn.model == "t_copula",
     )
     plain_text(calibration).to_zarr(folder / "calibration.zarr", mode="w", consolidated=False)
-    records = historical_records(config, history, assets, calibration)
+    records = historical_records(config, history, assets, calibration, night.as_of)
     if config.scenarios.stress:
         stresses = load_stresses(config.scenarios.stress.folder)
         records["stress"] = stress_drivers(
@@ -47,7 +49,11 @@ def prepare_scenarios(night: Night, progress: Progress | None = None) -> None:
 
 
 def historical_records(
-    config: Config, history: xr.Dataset, assets: list[str], calibration: xr.Dataset
+    config: Config,
+    history: xr.Dataset,
+    assets: list[str],
+    calibration: xr.Dataset,
+    as_of: dt.date,
 ) -> dict[str, xr.Dataset]:
     """One driver record per historical set of the config, each by its own method."""
     wanted = config.scenarios.historical
@@ -57,13 +63,20 @@ def historical_records(
         "volatility_scaled": lambda: ewma_model(history, assets, decay=wanted.volatility_decay),
         "filtered": lambda: garch_model(history, assets, decay=wanted.volatility_decay),
     }
+    gap = wanted.gap
+    if gap == "calibrated":
+        gap = calibrated_gap(gap_shares(config.history, as_of))
+    bars = history
+    if wanted.interval == "1h":
+        bars = load_history(config.history, as_of, interval="1h")
     return {
         name: historical_drivers(
-            history,
+            bars,
             assets,
             windows=wanted.windows,
             horizon_days=config.horizon_days,
-            gap=wanted.gap,
+            step_hours=wanted.step_hours,
+            gap=gap,
             betas=calibration["beta"],
             factor_betas=calibration["factor_beta"],
             method=method,

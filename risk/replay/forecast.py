@@ -13,6 +13,7 @@ import xarray as xr
 from risk.block import SET_CODES
 from risk.config import Config
 from risk.drivers import make_drivers
+from risk.errors import ConfigError
 from risk.market.calibration import calibrate
 from risk.market.history import universe
 from risk.market.volatility import ewma_model, garch_model
@@ -25,6 +26,11 @@ from risk.schema import GAPS
 def scenario_plan(config: Config, horizon_days: int) -> dict[str, Any]:
     """What a night's scenarios need of the config, as JSON values; stresses are left out."""
     replayed, drawn = config.scenarios.historical, config.scenarios.monte_carlo
+    if replayed and (replayed.gap == "calibrated" or replayed.interval != "1d"):
+        raise ConfigError(
+            "a backtest replays daily windows with a stated gap; "
+            "give scenarios.historical a number for gap and interval: 1d"
+        )
     return {
         "sets": [name for name in config.scenarios.names if name != "stress"],
         "horizon_days": horizon_days,
@@ -162,6 +168,7 @@ def _historical(
             mine,
             windows=wanted["windows"],
             horizon_days=plan["horizon_days"],
+            step_hours=wanted["step_hours"],
             gap=wanted["gap"],
             betas=unused if calibration is None else calibration["beta"],
             factor_betas=None if calibration is None else calibration["factor_beta"],

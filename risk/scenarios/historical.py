@@ -8,7 +8,7 @@ the deficit would be zero by construction (``docs/methods/historical.md``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -41,16 +41,17 @@ def historical_drivers(
     factor_betas: xr.DataArray | None = None,
     seed: int | None = None,
     set_code: int = 0,
+    step_hours: int = 24,
 ) -> xr.Dataset:
     """Replay the last `windows` windows of `horizon_days` as scenarios.
 
-    Windows overlap when the horizon is longer than a day. An asset without a price on every day of
-    a window, or on the day before it, is proxied there (`risk.scenarios.proxies`).
+    Windows overlap when the horizon is longer than the step between them. An asset without a price
+    on every bar of a window, or on the one before it, is proxied there (`risk.scenarios.proxies`).
 
     Parameters
     ----------
-    history : Dataset (day, asset)
-        From `risk.market.history.load_history`; its last day is the last window's.
+    history : Dataset (day, asset) or (hour, asset)
+        From `risk.market.history.load_history`; its last bar is the last window's.
     assets : sequence of str
         The universe.
     windows : int
@@ -76,11 +77,14 @@ def historical_drivers(
         Of the residuals of proxied assets; without it they move with the market alone.
     set_code : int
         Part of the random key.
+    step_hours : int
+        Hours from one window to the next; whole days unless the bars are hourly.
 
     Returns
     -------
     Dataset
-        Driver record; `label` is the window's last day, `weight` adds up to one. `asset` carries
+        Driver record; `label` is the window's last day (or the instant it ends, UTC), `weight`
+        adds up to one. `asset` carries
         `proxied`, `proxied_share` (of the windows) and `n_donors` (windows its residuals come
         from, 0: other assets'); attrs `n_windows`, `windows_asked`, `n_windows_dropped` (no asset
         had prices), `horizon_days`, `gap`, `method`, `effective_windows` (one over the sum of
@@ -101,14 +105,16 @@ def historical_drivers(
         raise ConfigError(
             f"historical: {windows} windows of {horizon_days} days; both must be at least 1"
         )
-    days = history["day"].values.astype("M8[D]")
-    if len(days) <= horizon_days:
+    clock = _clock(history, method, step_hours)
+    bars = history.rename({clock.dim: "day"}) if clock.dim != "day" else history
+    length, n_bars = horizon_days * clock.per_day, history.sizes[clock.dim]
+    if n_bars <= length:
         raise ConfigError(
-            f"historical: a horizon of {horizon_days} days needs {horizon_days + 1} days of "
-            f"history, there are {len(days)}; shorten the horizon or lengthen the history"
+            f"historical: a horizon of {horizon_days} days needs {length + 1} {clock.dim}s of "
+            f"history, there are {n_bars}; shorten the horizon or lengthen the history"
         )
-    ends = np.arange(horizon_days, len(days))
-    every = _moves(history, ends, horizon_days, method, volatility, returns)
+    ends = np.arange(n_bars - 1, length - 1, -clock.step)[::-1]
+    every = _moves(bars, ends, length, method, volatility, returns)
     kept = np.isfinite(every.last).any(axis=1)
     first = max(len(ends) - windows, 0)
     if not kept[first:].any():
@@ -116,9 +122,10 @@ def historical_drivers(
     n_dropped = int((~kept[first:]).sum())
     wanted = np.arange(kept[:first].sum(), kept.sum())
     ends, every = ends[kept], Ratios(*(part[kept] for part in every))
+    stamp = bars["day"].values.astype(f"M8[{clock.unit}]")
     moves, proxied, n_donors = fill_by_proxy(
         every,
-        days[ends],
+        stamp[ends],
         wanted,
         [str(name) for name in history["asset"].values],
         assets,
@@ -128,14 +135,15 @@ def historical_drivers(
         set_code=set_code,
     )
     ends = ends[wanted]
-    starts = days[ends - horizon_days + 1]
-    age = (days[-1] - days[ends]).astype("i8")
+    age = (stamp[-1] - stamp[ends]) / np.timedelta64(1, "D")
     weight = age_weights(age, age_decay if method == "age_weighted" else 1.0)
+    label = [clock.name(at) for at in stamp[ends]]
+    begin = [clock.name(at) for at in stamp[ends - length + 1]]
     drivers = make_drivers(
         *moves,
         assets=assets,
-        label=[str(day) for day in days[ends]],
-        source=[f"history {a}..{b}" for a, b in zip(starts, days[ends], strict=True)],
+        label=label,
+        source=[f"history {a}..{b}" for a, b in zip(begin, label, strict=True)],
         weight=weight,
         gaps=gap_rule(moves, gap),
     )
@@ -152,6 +160,35 @@ def historical_drivers(
         method=method,
         effective_windows=float(1 / (weight**2).sum()),
     )
+
+
+class Clock(NamedTuple):
+    """How a history counts time."""
+
+    dim: str
+    unit: str
+    per_day: int
+    step: int  # bars from one window to the next
+
+    def name(self, bar: np.datetime64) -> str:
+        """A day by its date, an hourly bar by the instant it ends."""
+        return str(bar) if self.unit == "D" else f"{bar + np.timedelta64(1, 'h')}:00Z"
+
+
+def _clock(history: xr.Dataset, method: str, step_hours: int) -> Clock:
+    if step_hours < 1:
+        raise ConfigError(f"historical: windows {step_hours} hours apart; take at least 1")
+    if "hour" in history.dims:
+        if method in RESCALED:
+            raise ConfigError(
+                f"historical: the method {method} rescales days; set interval: 1d for it"
+            )
+        return Clock("hour", "h", 24, step_hours)
+    if step_hours % 24:
+        raise ConfigError(
+            f"historical: windows {step_hours} hours apart need hourly bars; set interval: 1h"
+        )
+    return Clock("day", "D", 1, step_hours // 24)
 
 
 def age_weights(age: np.ndarray, decay: float) -> np.ndarray:

@@ -60,7 +60,7 @@ def fill_by_proxy(
     every : Ratios of ndarray (window, name)
         All windows of the history; donors of residuals.
     days : ndarray (window,)
-        Last day of each, datetime64[D]: part of the random key.
+        Last bar of each, datetime64 of days or hours: part of the random key.
     wanted : ndarray of int (scenario,)
         Rows of `every` that become scenarios.
     names : sequence of str (name,)
@@ -191,7 +191,7 @@ def _draw(donors: Sequence[np.ndarray], key: tuple[int, int, str], days: np.ndar
     """One residual per day (day, 3); each day's draw knows no other."""
     seed, set_code, name = key
     found = np.empty((len(days), 3))
-    for row, day in enumerate(days.astype("M8[D]").astype("i8")):
+    for row, day in enumerate(days.astype("i8")):
         path = (SCHEME, set_code, zlib.crc32(name.encode()), int(day))
         words = np.random.SeedSequence(seed, spawn_key=path).generate_state(2, np.uint64)
         source = donors[int(words[0]) % len(donors)]

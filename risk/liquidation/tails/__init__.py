@@ -12,14 +12,16 @@ import pyarrow as pa
 import xarray as xr
 
 from risk.errors import ConfigError, DataError
+from risk.liquidation.cascade import stay_moved
 from risk.liquidation.columns import Terms
+from risk.liquidation.impact import Impact
 from risk.liquidation.tails.merged import measure_merged
 from risk.liquidation.tails.ordered import measure_ordered
 from risk.liquidation.tails.paths import gaps_of, sort_paths, split_paths, weigh_below
 from risk.liquidation.tails.state import Closable, Levels, Tails, find_ordered
 from risk.liquidation.tails.stepped import measure_stepped
-from risk.liquidation.terms import close_out_terms, held_positions
-from risk.liquidation.walk import group_gaps
+from risk.liquidation.terms import close_lines, close_out_terms
+from risk.liquidation.walk import adverse_extremes, group_gaps
 
 #: The sweeps; those that return coin need the rank of every scenario.
 ORDERED, MERGED, STEPPED, STEPPED_COIN = range(4)
@@ -37,6 +39,7 @@ def position_tails(
     *,
     var_confidence: float = 0.99,
     es_confidence: float = 0.975,
+    impact: Impact | None = None,
 ) -> xr.Dataset:
     """Value at risk, expected shortfall, expected deficit and liquidation of every position.
 
@@ -51,6 +54,8 @@ def position_tails(
         Driver record of one whole scenario set, with its weights.
     var_confidence, es_confidence : float
         Levels in (0, 1) of the value at risk and the expected shortfall.
+    impact : Impact, optional
+        What closing does to the price, as given to `build_ladders`.
 
     Returns
     -------
@@ -71,8 +76,14 @@ def position_tails(
         asset has no driver.
     """
     levels, weight = _weigh(drivers.weight.values, var_confidence, es_confidence)
-    terms, rules = close_out_terms(book, list(drivers.asset.values))
-    kind = _sort_out(terms)
+    closing = close_out_terms(book, list(drivers.asset.values), impact)
+    terms = closing.terms
+    book_closable = _closable(terms)
+    steps = (closing.held, closing.rules, closing.stairs, closing.events)
+    which = np.cumsum(terms.rule >= 0) - 1
+    farthest = adverse_extremes(drivers)
+    moved_last = stay_moved(closing.events, drivers["last"].values.T, farthest)
+    kind = _sort_out(terms, book_closable, bool(closing.events.permanent.any()))
     # One sweep for each asset, side and kind.
     key = (8 * terms.asset.astype("u4") + 4 * (terms.direction < 0) + kind).astype("u4")
     order = np.argsort(terms.first, kind="stable")
@@ -83,19 +94,18 @@ def position_tails(
     for group, end, size in zip(groups.tolist(), np.cumsum(sizes), sizes, strict=True):
         index = order[end - size : end]
         asset, side, how = group // 8, group // 4 % 2, group % 4
-        extreme = -drivers.low.values[:, asset] if side == 0 else drivers.high.values[:, asset]
-        last = np.ascontiguousarray(drivers["last"].values[:, asset])
+        extreme, last = farthest[asset, side], np.ascontiguousarray(moved_last[asset])
         reach = max(levels.var_limit, levels.es_limit) if how in (ORDERED, STEPPED) else None
-        part = terms.take(index)
-        closable = Closable(*(getattr(part, name) for name in Closable._fields))
+        closable = Closable(*(column[index] for column in book_closable))
         out = Tails(*np.empty((len(Tails._fields), len(index))))
-        short_of = weigh_below(extreme, weight, part.first)
+        short_of = weigh_below(extreme, weight, closable.first)
         jumps = gaps_of(gaps, group // 4)
         if how in (STEPPED, STEPPED_COIN):
             paths = sort_paths(side, extreme, last, weight, reach, None)
-            held = held_positions(part, part.rule)
-            split = split_paths(extreme, last, weight, jumps, part.first[0])
-            measure_stepped(short_of, closable, held, rules, paths, *split, jumps, levels, out)
+            split = split_paths(extreme, last, weight, jumps, closable.first[0])
+            measure_stepped(
+                short_of, closable, which[index], steps, paths, *split, jumps, levels, out
+            )
         else:
             paths = sort_paths(side, extreme, last, weight, reach, jumps)
             measure = measure_merged if how == MERGED else measure_ordered
@@ -104,11 +114,24 @@ def position_tails(
     return _spread(book.num_rows, terms.row, found, kind)
 
 
-def _sort_out(terms: Terms) -> np.ndarray:
-    """Which sweep each position takes."""
+def _closable(terms: Terms) -> Closable:
+    """All positions as the sweeps ask for them, in book order."""
+    alpha, beta, _, fee = close_lines(terms)
+    columns = terms._asdict() | {"alpha": alpha, "beta": beta, "fee": fee}
+    return Closable(*(columns[name] for name in Closable._fields))
+
+
+def _sort_out(terms: Terms, book: Closable, is_moved: bool) -> np.ndarray:
+    """Which sweep each position takes.
+
+    `is_moved` says that the price at the horizon can lie beyond the path's extreme: then a survivor
+    can lose more than a hit, and no losses come in order.
+    """
+    if is_moved:
+        return np.where(terms.rule >= 0, STEPPED_COIN, MERGED)
     sign = terms.direction * -1.0
     is_ordered = np.empty(len(sign), bool)
-    find_ordered(sign, Closable(*(getattr(terms, name) for name in Closable._fields)), is_ordered)
+    find_ordered(sign, book, is_ordered)
     kind = np.where(is_ordered, ORDERED, MERGED)
     # A linear position that was cut while it had equity left has lost at least as much as any
     # survivor whose `last` is better: the survivors' tail is among the most adverse scenarios.

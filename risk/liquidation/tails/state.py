@@ -22,7 +22,7 @@ KEEPS_NOTHING, LEAVES_NOTHING, IS_LIQUIDATED = range(3)
 
 
 class Closable(NamedTuple):
-    """Columns on (position,), in groups and by rising `first`; see `Terms`."""
+    """Columns on (position,), in groups and by rising `first`; see `Terms` and `close_lines`."""
 
     inverse: np.ndarray
     first: np.ndarray

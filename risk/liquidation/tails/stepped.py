@@ -12,14 +12,13 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from risk.liquidation.columns import LIQUIDATED, Gaps, Held, Rules
+from risk.liquidation.columns import LIQUIDATED, Gaps, Stairs
 from risk.liquidation.steps import (
     RUNG_AT,
     RUNG_COIN,
     RUNG_DEFICIT,
     RUNG_DROP,
     RUNG_PNL,
-    climb,
     live_through,
 )
 from risk.liquidation.tails.families import Families, excess_over, find_loss
@@ -49,12 +48,13 @@ class Jumps(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def measure_stepped(
-    short_of: np.ndarray, book: Closable, held: Held, rules: Rules, paths: Paths, drifts: Drifts,
-    jumps: Jumps, gaps: Gaps, levels: Levels, out: Tails,
+    short_of: np.ndarray, book: Closable, which: np.ndarray, steps: tuple, paths: Paths,
+    drifts: Drifts, jumps: Jumps, gaps: Gaps, levels: Levels, out: Tails,
 ) -> None:  # fmt: skip
     """Measure positions of one asset and side.
 
-    `short_of` is the weight of the scenarios whose extreme stays short of each trigger. `paths`
+    `which` (position,) says where each is in `steps`, as `live_through` takes them. `short_of` is
+    the weight of the scenarios whose extreme stays short of each trigger. `paths`
     has no gaps; its ranks may stop where no tail of survivors reaches.
     """
     n = len(drifts.move) + len(jumps.last)
@@ -64,11 +64,11 @@ def measure_stepped(
     limit = max(levels.var_limit, levels.es_limit)
     for p in range(len(book.first)):
         advance(book.first[p], done, alive, none, no_hits, paths)
-        n_single, short = _price_drifts(p, held, rules, drifts, loss, weight)
+        n_single, short = _price_drifts(which[p], steps[2], drifts, loss, weight)
         liquidated = 0.0
         for j in range(np.searchsorted(jumps.extreme, book.first[p]), len(jumps.last)):
             pnl, deficit, _, _, _, status, _ = live_through(
-                held, rules, p, gaps, jumps.begin[j], jumps.end[j], jumps.extreme[j], jumps.last[j]
+                steps, which[p], gaps, jumps.begin[j], jumps.end[j], jumps.extreme[j], jumps.last[j]
             )
             loss[n_single], weight[n_single] = -pnl, jumps.weight[j]
             short += deficit * jumps.weight[j]
@@ -93,14 +93,13 @@ def measure_stepped(
 
 @njit(cache=True, nogil=True)
 def _price_drifts(
-    p: int, held: Held, rules: Rules, drifts: Drifts, loss: np.ndarray, weight: np.ndarray
+    p: int, stairs: Stairs, drifts: Drifts, loss: np.ndarray, weight: np.ndarray
 ) -> tuple[int, float]:
     """Write the losses of the scenarios without a gap that hit, and their weights.
 
     Returns how many there are, those on a flat line being one, and their weighted deficits.
     """
-    rungs = np.empty((climb(held, rules, p, np.empty((0, 10)), 0, True), 10))
-    climb(held, rules, p, rungs, 0, False)
+    rungs = stairs.rung[stairs.start[p] : stairs.start[p + 1]]
     n, n_single, short = len(drifts.move), 0, 0.0
     pnl, coin = 0.0, 0.0
     for k in range(len(rungs)):
