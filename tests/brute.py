@@ -297,7 +297,7 @@ def _act(turn, position, ratio, liquidated, out):
     tier = min(tier, position.tier)
     is_cut = (
         liquidated
-        and room >= 0
+        and room > 1e-9 * position.value(price)  # a fee that took all it may has left nothing
         and position.tiers_per_step is not None
         and tier >= position.tiers_per_step
     )

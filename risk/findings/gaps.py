@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import xarray as xr
@@ -19,7 +20,9 @@ def gap_sensitivity(folder: Path, config: Config) -> xr.Dataset | None:
         return None
     ladders = load_ladders(folder / "ladders")
     record = load_record(folder / "scenarios" / "historical.zarr")
-    shares = sorted({0.0, float(record.attrs["gap"]), 1.0})
+    notes = json.loads((folder / "market.json").read_text(encoding="utf-8"))
+    rule = float(notes["gap"])
+    shares = sorted({0.0, rule, 1.0})
     worst, mean = [], []
     for share in shares:
         moves = Ratios(record.low.values, record.high.values, record["last"].values)

@@ -4,7 +4,8 @@ At a price where a position is not healthy the policy acts until it is, or until
 
 1. If the costs of closing everything exceed the equity, everything is closed; the difference is
    the deficit.
-2. If the position is in one of the `tiers_per_step` lowest tiers, it is closed whole.
+2. If the position is in one of the `tiers_per_step` lowest tiers, or closing it would use up its
+   equity, it is closed whole.
 3. Otherwise it is cut to the cap of the tier `tiers_per_step` below its own. Market costs are paid
    first; the venue's fee on what was cut may not take what closing the rest here would cost.
 
@@ -56,6 +57,10 @@ TOP = 1 << 30
 _AT_ONCE = 1 << 14
 
 _NEAREST_TO_ZERO = 1e-200
+
+#: Equity left after closing, as a share of the value, that counts as used up. A fee that takes all
+#: it may leaves exactly nothing, and rounding alone would decide whether the next step is a cut.
+USED_UP = 1e-9
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -166,7 +171,7 @@ def act(
     )
     tier = min(tier, tier_of(rules, rule, tested / held.unit[p]))
     step = rules.tiers_per_step[rule]
-    if tier < step:
+    if tier < step or room <= USED_UP * size:
         gain = min(held.fee[p] * size, room) if held.to_holder[p] else room
         return room - gain, 0.0, 0, 0.0, gain * scale, cost * scale, size * scale, quantity
     left = share * rules.floor[rule, tier - step + 1] * held.unit[p] / tested
