@@ -8,6 +8,7 @@ and closes at the landing. Low, high and last alone would report a deficit of ze
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -144,3 +145,68 @@ def check_drivers(drivers: xr.Dataset) -> None:
     at = (drivers.gap_scenario.values, drivers.gap_asset.values)
     if not ((step > 0) & (landing >= low[at]) & (landing <= high[at])).all():
         raise DataError("a gap does not set a new extreme inside its path's low and high")
+
+
+class JointPaths(NamedTuple):
+    """How all assets move together in some scenarios, frame by frame: price ratios to the mark.
+
+    A frame has an extreme on either side and an end. Inside it, jumps on the way to an extreme are
+    listed in path order; jumps after it land at once in every asset they move.
+    """
+
+    low: np.ndarray  # (scenario, frame, asset)
+    high: np.ndarray
+    last: np.ndarray
+    falls: np.ndarray  # (before or landing, jump, scenario, frame, asset)
+    rises: np.ndarray
+    frame_start: np.ndarray  # (scenario * frame + 1,) into the jumps after a frame
+    jump_start: np.ndarray  # (jump + 1,) into the two below
+    jump_asset: np.ndarray  # ascending within a jump
+    jump_to: np.ndarray
+
+
+def joint_bars(drivers: xr.Dataset) -> JointPaths:
+    """A driver record as joint paths of one frame: what bars say, and no more.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> one = np.array([[1.0]])
+    >>> record = make_drivers(one * 0.6, one, one * 0.7, assets=["BTC"], label=["crash"],
+    ...                       source=["by hand"], gaps=fall_gaps(one * 0.6, one * 0.8))
+    >>> joint_bars(record).falls[:, 0, 0, 0, 0].tolist()
+    [0.8, 0.6]
+    """
+    low, high, last = (np.ascontiguousarray(drivers[name].values[:, None, :]) for name in DRIVERS)
+    none = np.zeros(1, "i8")
+    return JointPaths(
+        low,
+        high,
+        last,
+        _gap_points(drivers, FALL, low),
+        _gap_points(drivers, RISE, high),
+        np.zeros(len(low) + 1, "i8"),
+        none,
+        none[:0],
+        np.empty(0),
+    )
+
+
+def _gap_points(drivers: xr.Dataset, direction: int, extreme: np.ndarray) -> np.ndarray:
+    """Where each asset's gaps of one direction begin and land; fewer gaps than others come last."""
+    mine = np.flatnonzero(drivers.gap_direction.values == direction)
+    scenario, asset = drivers.gap_scenario.values[mine], drivers.gap_asset.values[mine]
+    key = scenario.astype("i8") * extreme.shape[2] + asset
+    start = np.searchsorted(key, key)  # the gaps are sorted by scenario and asset
+    count = np.searchsorted(key, key, side="right") - start
+    most = int(count.max(initial=0))
+    # An asset without a gap at its place waits there for the others.
+    points = np.repeat(extreme[None, None], 2 * most, axis=0).reshape(2, most, *extreme.shape)
+    place = most - count + np.arange(len(key)) - start
+    before, landing = (drivers[name].values[mine] for name in ("gap_before", "gap_landing"))
+    points[0, place, scenario, 0, asset] = before
+    points[1, place, scenario, 0, asset] = landing
+    for gap in range(most):
+        waits = np.flatnonzero((count < most - gap) & (place == most - count))
+        points[:, gap, scenario[waits], 0, asset[waits]] = before[waits]
+    return points

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from risk.drivers import make_drivers
+from risk.drivers import JointPaths, make_drivers
 from risk.errors import ConfigError
 from risk.scenarios.draws import TILE, Model, Paths, make_normals, reaches
 from risk.scenarios.importance import raw_weights
@@ -30,6 +30,7 @@ from risk.scenarios.jumps import (
 from risk.scenarios.mixing import CopulaMixing, Day, SharedMixing
 from risk.scenarios.paths import diffuse, jump
 from risk.scenarios.sampling import Sampling
+from risk.scenarios.steps import StepStates
 
 
 def draw_block(
@@ -46,6 +47,7 @@ def draw_block(
     sampling: Sampling = "plain",
     tilt: float = 1.0,
     block_size: int | None = None,
+    watch: Callable[[int, JointPaths], None] | None = None,
 ) -> xr.Dataset:
     """Drivers of one block of scenarios.
 
@@ -60,6 +62,9 @@ def draw_block(
         Scenarios of a whole block; `n` when absent.
     seed, set_code, block, steps, horizon_days, model, jumps, sampling, tilt
         See `Paths`.
+    watch : callable (first, JointPaths), optional
+        Shown how the assets move together step by step, tile by tile: scenarios from `first` of
+        the block on, all n of them in the end. Changes no draw.
 
     Returns
     -------
@@ -78,7 +83,7 @@ def draw_block(
         seed, set_code, block, steps, horizon_days, model, jumps, sampling, tilt, block_size or n
     )
     assets = [str(name) for name in calibration["asset"].values]
-    tiles = list(_tiles(calibration, paths, n))
+    tiles = list(_tiles(calibration, paths, n, watch))
     low, high, last = (np.exp(np.hstack([t[k] for t in tiles]).T[:n]) for k in range(3))
     where, before, landing = (np.concatenate([t[k] for t in tiles]) for k in (3, 4, 5))
     before, landing = np.exp(before), np.exp(landing)
@@ -178,7 +183,12 @@ def _jumps(calibration: xr.Dataset, paths: Paths) -> Callable[[np.ndarray | None
     return draw
 
 
-def _tiles(calibration: xr.Dataset, paths: Paths, n: int) -> Iterator[tuple[np.ndarray, ...]]:
+def _tiles(
+    calibration: xr.Dataset,
+    paths: Paths,
+    n: int,
+    watch: Callable[[int, JointPaths], None] | None,
+) -> Iterator[tuple[np.ndarray, ...]]:
     """Log low, high, last (asset, scenario) and the gaps of one tile after the other."""
     shape = (calibration.sizes["asset"], TILE)
     per_day = paths.steps // paths.horizon_days
@@ -196,10 +206,12 @@ def _tiles(calibration: xr.Dataset, paths: Paths, n: int) -> Iterator[tuple[np.n
         gap = np.empty((len(jumps.size), 3), "i8")
         before, landing = np.empty(len(gap)), np.empty(len(gap))
         n_gaps = 0
+        seen = StepStates(paths.steps, shape) if watch else None
         for number, day in enumerate(days):
             today, mixed = mixing.multipliers(chi_square[number], steps, day)
             root = np.sqrt(mixed)
             for step in range(number * per_day, (number + 1) * per_day):
+                own_low, own_high = seen.begin(step, last) if seen else (low, high)
                 diffuse(
                     next(today),
                     *next(reach),
@@ -208,9 +220,11 @@ def _tiles(calibration: xr.Dataset, paths: Paths, n: int) -> Iterator[tuple[np.n
                     mixed,
                     root,
                     last,
-                    low,
-                    high,
+                    own_low,
+                    own_high,
                 )
+                if seen:
+                    seen.end(step, last, low, high)
                 now = slice(edges[step], edges[step + 1])
                 n_gaps = jump(
                     jumps.asset[now],
@@ -224,6 +238,8 @@ def _tiles(calibration: xr.Dataset, paths: Paths, n: int) -> Iterator[tuple[np.n
                     landing,
                     n_gaps,
                 )
+        if watch and seen:
+            watch(first, seen.joint_paths(jumps, min(n - first, TILE)))
         gap[:, 0] += first
         yield low, high, last, gap[:n_gaps], before[:n_gaps], landing[:n_gaps]
 

@@ -1,0 +1,1 @@
+"""Account pools: positions that share collateral, through joint paths."""
