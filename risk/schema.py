@@ -149,6 +149,7 @@ BOOK = pa.schema(
             ("liquidation_fee_rate", F64, "1", "of the closed notional, to the venue", "null"),
             ("leftover_to_holder", BOOL, "", "collateral left after a liquidation", "null"),
             ("liquidation_steps", _LABEL, "", "rule of partial liquidation; null: whole", "null"),
+            ("requirement", _LABEL, "", "rule of the liquidation test; null: no tiers", "null"),
             ("is_stale", BOOL, "", "mark older than the staleness limit"),
         ),
     ]

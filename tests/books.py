@@ -65,12 +65,15 @@ def random_tiers(rng, value):
 
 
 def step_text(position):
-    """The rule of the position's contract as the book carries it."""
-    if position.tiers_per_step is None:
-        return None
+    """How the position's contract is cut, as the book carries it."""
+    return None if position.tiers_per_step is None else rule_text(position)
+
+
+def rule_text(position):
+    """The liquidation test of the position's contract, as the book carries it."""
     floor, rate, amount = zip(*position.tiers, strict=True)
     return StepRule(
-        tiers_per_step=position.tiers_per_step,
+        tiers_per_step=position.tiers_per_step or 0,
         is_entry_basis=position.entry_basis,
         trigger_fee_rate=position.fee_in_trigger,
         is_fee_at_bankruptcy=position.fee_at_bankruptcy,
@@ -99,6 +102,7 @@ def book_of(positions, assets=None, **labels):
         columns["notional"][i] = position.value(position.mark)
         columns["unrealized_pnl"][i] = position.profit(position.size, position.mark)
         columns["liquidation_steps"][i] = step_text(position)
+        columns["requirement"][i] = rule_text(position)
         columns["mark_price"][i] = position.mark
         columns["direction"][i] = position.direction
         columns["is_inverse"][i] = position.inverse

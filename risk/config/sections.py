@@ -44,9 +44,10 @@ class Measures(Keys):
 
 
 class Margin(Keys):
-    """What the required margin of a position is solved for."""
+    """What the required margins of a position are solved for, over the horizon."""
 
     target_deficit_probability: Probability = 0.01
+    target_liquidation_probability: Probability = 0.05
 
 
 class Accounts(Keys):

@@ -73,7 +73,8 @@ def tier_of(rules: Rules, rule: int, value: float) -> int:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _requirement(rules: Rules, rule: int, value: float) -> float:
+def requirement(rules: Rules, rule: int, value: float) -> float:
+    """Maintenance margin of a value, both in settle currency."""
     most = rules.rate[rule, 0] * value - rules.amount[rule, 0]
     for tier in range(1, rules.n_tiers[rule]):
         most = max(most, rules.rate[rule, tier] * value - rules.amount[rule, tier])
@@ -90,7 +91,7 @@ def next_trigger(held: Held, rules: Rules, p: int, intercept: float, share: floa
         fixed = rate * max(-head * intercept, 0.0)
         rate = 0.0
     if rules.is_entry_basis[rule]:
-        fixed += _requirement(rules, rule, share * held.entered[p] / unit) * unit
+        fixed += requirement(rules, rule, share * held.entered[p] / unit) * unit
         y = (fixed - intercept) / (size * (head - rate))
     else:
         y = -np.inf * head

@@ -100,7 +100,7 @@ def close_out_terms(book: pa.Table, assets: Sequence[str], impact: Impact | None
     # What was paid at entry: the notional less what the price has added since.
     unit = notional / column("notional")
     gained = np.where(inverse, -direction, direction) * column("unrealized_pnl") * unit
-    rules, rule = _read_rules(priced["liquidation_steps"])
+    rules, rule = read_rules(priced["liquidation_steps"])
     terms = Terms(
         row=rows,
         asset=asset,
@@ -188,7 +188,7 @@ def is_cut(held: Held, rules: Rules) -> np.ndarray:
     return cut
 
 
-def _read_rules(column: pa.ChunkedArray) -> tuple[Rules, np.ndarray]:
+def read_rules(column: pa.ChunkedArray) -> tuple[Rules, np.ndarray]:
     """The distinct rules of a column of texts, and each row's rule, -1 for null."""
     given = column.is_valid().to_numpy(zero_copy_only=False)
     texts, codes = label_codes(column.filter(pa.array(given)))

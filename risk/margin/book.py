@@ -137,6 +137,7 @@ def build_book(
         "is_inverse": pa.array(terms.is_inverse[row]),
         "leftover_to_holder": pa.array(terms.leftover_to_holder[row], mask=~is_priced),
         "liquidation_steps": _optional_labels(row, terms.steps),
+        "requirement": _optional_labels(row, terms.requirement),
         "is_stale": pa.array(terms.is_stale[row]),
     }
     return conform(pa.table(values), BOOK, "book")

@@ -26,7 +26,8 @@ class StepRule:
     Attributes
     ----------
     tiers_per_step : int
-        Tiers a cut goes down; a position in one of that many lowest tiers is closed whole.
+        Tiers a cut goes down; a position in one of that many lowest tiers is closed whole. 0: every
+        position is closed whole.
     is_entry_basis : bool
         Maintenance and tier follow the entry value; else the value at the tested price.
     trigger_fee_rate : float
@@ -61,15 +62,13 @@ def read_step_rule(text: str) -> StepRule:
     return StepRule(**values)
 
 
-def step_rule(rules: VenueRules, tiers: TierTables, table: int) -> StepRule | None:
-    """The rule of a contract under a tier table; None where the venue closes positions whole."""
-    if rules.partial == "none":
-        return None
+def contract_rule(rules: VenueRules, tiers: TierTables, table: int) -> StepRule:
+    """What a contract under a tier table requires, and how it is cut if it is."""
     floor = tiers.floor[:, table]
     # A short table repeats its last tier.
     own = np.append(True, np.diff(floor) > 0)
     return StepRule(
-        tiers_per_step=rules.tiers_per_step,
+        tiers_per_step=0 if rules.partial == "none" else rules.tiers_per_step,
         is_entry_basis=rules.maintenance_basis == "entry",
         trigger_fee_rate=rules.closing_fee_rate if rules.trigger_includes_closing_fee else 0.0,
         is_fee_at_bankruptcy=rules.closing_fee_price == "bankruptcy",
@@ -78,3 +77,8 @@ def step_rule(rules: VenueRules, tiers: TierTables, table: int) -> StepRule | No
         rate=tuple(tiers.rate[own, table].tolist()),
         amount=tuple(tiers.amount[own, table].tolist()),
     )
+
+
+def step_rule(rules: VenueRules, tiers: TierTables, table: int) -> StepRule | None:
+    """The rule of a contract under a tier table; None where the venue closes positions whole."""
+    return None if rules.partial == "none" else contract_rule(rules, tiers, table)

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from risk.errors import ConfigError
-from risk.margin.partial import step_rule
+from risk.margin.partial import contract_rule, step_rule
 from risk.margin.tiers import TierTables
 from risk.schema import USD_EQUIVALENTS
 
@@ -51,6 +51,8 @@ class Terms:
         Fractions of the closed notional; the first is 0 where the trigger leaves it out.
     steps : list of (str or None) (contract,)
         Rule that cuts liquidations into steps, see `risk.margin.partial`; None: closed whole.
+    requirement : list of (str or None) (contract,)
+        Rule of the maintenance margin and the liquidation test; None: no tiers.
     asset, settle, kind, reason : list of str (contract,)
         Labels, and why the contract cannot be priced ("" where it can).
     """
@@ -70,6 +72,7 @@ class Terms:
     closing_fee_rate: Floats
     liquidation_fee_rate: Floats
     steps: list[str | None]
+    requirement: list[str | None]
     asset: list[str]
     settle: list[str]
     kind: list[str]
@@ -145,6 +148,12 @@ def contract_terms(
         ),
         steps=[
             _steps(rule, tiers, tiers.table_of.get(name))
+            for rule, name in zip(rules, names, strict=True)
+        ],
+        requirement=[
+            contract_rule(rule, tiers, tiers.table_of[name]).to_text()
+            if name in tiers.table_of
+            else None
             for rule, name in zip(rules, names, strict=True)
         ],
         asset=[row["base"] for row in rows],

@@ -10,7 +10,7 @@ from risk import findings
 from risk.coverage import coverage
 from risk.cube import open_cube, open_drivers, plain_text
 from risk.liquidation import liquidation_curve
-from risk.liquidation.tails import position_tails
+from risk.liquidation.tails import position_tails, required_margins
 from risk.margin.book import margin_table
 from risk.measures import measure_cube
 from risk.pipeline.accounts import write_accounts
@@ -25,6 +25,9 @@ TAILS = (
     "expected_shortfall",
     "expected_deficit",
 )
+
+#: Equity a position needs: see `risk.liquidation.tails.required_margins`.
+NEEDS = ("required_margin", "liquidation_required_margin")
 
 #: Own-price moves the liquidation curves are drawn at, as fractions of the mark.
 CURVE_MOVES = tuple(round(move / 100, 2) for move in range(-60, 61, 2))
@@ -60,20 +63,30 @@ def measure(night: Night, progress: Progress | None = None) -> None:
 
 
 def _positions(night: Night, book: pa.Table) -> pa.Table:
-    """The margin table beside each scenario set's tail of every position."""
+    """The margin table beside each scenario set's tail and requirement of every position."""
     margin = margin_table(book)
     names = ("account", *(name for name in ("venue", "symbol", "asset", "side", "book")))
     labels = book.select(names)
+    targets = night.config.margin
     parts = []
     for name in night.config.scenarios.names:
         columns = {"scenario_set": pa.array([name] * len(book), pa.string())}
         columns |= {column: margin[column] for column in margin.column_names}
         columns |= {column: labels[column] for column in names}
         if name == "stress":  # designed, so it has no probabilities
-            columns |= {column: pa.nulls(len(book), pa.float64()) for column in TAILS}
+            nulls = pa.nulls(len(book), pa.float64())
+            columns |= {column: nulls for column in (*TAILS, *NEEDS)}
         else:
-            tails = position_tails(book, open_drivers(night.folder)[name].to_dataset().load())
+            drivers = open_drivers(night.folder)[name].to_dataset().load()
+            tails = position_tails(book, drivers)
+            needs = required_margins(
+                book,
+                drivers,
+                deficit_probability=targets.target_deficit_probability,
+                liquidation_probability=targets.target_liquidation_probability,
+            )
             found = {column: tails[column].values for column in TAILS}
+            found |= {column: needs[column].values for column in NEEDS}
             columns |= {k: pa.array(v, mask=np.isnan(v)) for k, v in found.items()}
         parts.append(pa.table(columns))
     return pa.concat_tables(parts)

@@ -5,32 +5,27 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pyarrow as pa
 import xarray as xr
 
-from risk.errors import ConfigError, DataError
 from risk.liquidation.cascade import stay_moved
 from risk.liquidation.columns import Terms
 from risk.liquidation.impact import Impact
 from risk.liquidation.tails.merged import measure_merged
 from risk.liquidation.tails.ordered import measure_ordered
 from risk.liquidation.tails.paths import gaps_of, sort_paths, split_paths, weigh_below
-from risk.liquidation.tails.state import Closable, Levels, Tails, find_ordered
+from risk.liquidation.tails.required import margins_with, required_margins
+from risk.liquidation.tails.state import Closable, Tails, find_ordered
 from risk.liquidation.tails.stepped import measure_stepped
+from risk.liquidation.tails.weights import whole_weights
 from risk.liquidation.terms import close_lines, close_out_terms
 from risk.liquidation.walk import adverse_extremes, group_gaps
 
+__all__ = ["margins_with", "position_tails", "required_margins"]
+
 #: The sweeps; those that return coin need the rank of every scenario.
 ORDERED, MERGED, STEPPED, STEPPED_COIN = range(4)
-
-#: Weights that differ are rounded to multiples of this, which add up exactly in a float64.
-_UNIT = 2.0**-52
-
-#: A level is trusted to this precision before it is turned into a rank, as in `risk.measures`.
-_SLACK = 1e-12
 
 
 def position_tails(
@@ -75,7 +70,7 @@ def position_tails(
         If the record holds no scenario, its weights do not add up to one, or a priced position's
         asset has no driver.
     """
-    levels, weight = _weigh(drivers.weight.values, var_confidence, es_confidence)
+    levels, weight = whole_weights(drivers.weight.values, var_confidence, es_confidence)
     closing = close_out_terms(book, list(drivers.asset.values), impact)
     terms = closing.terms
     book_closable = _closable(terms)
@@ -141,31 +136,6 @@ def _sort_out(terms: Terms, book: Closable, is_moved: bool) -> np.ndarray:
     is_plain = ~part.inverse & (part.exposure * sign[is_cut] <= 0) & (left >= 0)
     kind[is_cut] = np.where(is_plain, STEPPED, STEPPED_COIN)
     return kind
-
-
-def _weigh(
-    weight: np.ndarray, var_confidence: float, es_confidence: float
-) -> tuple[Levels, np.ndarray]:
-    """The levels in whole units of weight, and every scenario's weight in them."""
-    for level in (var_confidence, es_confidence):
-        if not 0.0 < level < 1.0:
-            raise ConfigError(f"a confidence must lie in (0, 1), such as 0.99; got {level}")
-    n = len(weight)
-    if not n:
-        raise DataError("the driver record holds no scenario: no position has a tail")
-    total = math.fsum(weight)
-    if not (weight >= 0).all() or abs(total - 1.0) > 1e-9:
-        raise DataError(f"weights must not be negative and add up to 1; they add up to {total:g}")
-    if (weight == weight[0]).all():
-        unit, whole = 1.0 / n, np.ones(n)
-        limits = [n - math.ceil(n * (c - _SLACK)) for c in (var_confidence, es_confidence)]
-    else:
-        unit, whole = _UNIT, np.rint(weight / total / _UNIT)
-        slack = _SLACK + n * np.finfo("f8").eps
-        limits = [math.floor((1.0 - c + slack) / unit) for c in (var_confidence, es_confidence)]
-    most = whole.sum() - 1.0
-    var_limit, es_limit = (float(min(limit, most)) for limit in limits)
-    return Levels(var_limit, es_limit, (1.0 - es_confidence) / unit, unit), whole
 
 
 def _spread(n_rows: int, row: np.ndarray, found: np.ndarray, kind: np.ndarray) -> xr.Dataset:
