@@ -6,6 +6,7 @@ with own_cache():
     from risk.liquidation.curve import liquidation_curve
     from risk.liquidation.impact import Impact, square_root_impact
     from risk.liquidation.ladder import Ladders, build_ladders, load_ladders
+    from risk.liquidation.margins import Uncovered, uncovered_losses
     from risk.liquidation.positions import (
         account_losses,
         liquidation_probability,
@@ -17,6 +18,7 @@ with own_cache():
 __all__ = [
     "Impact",
     "Ladders",
+    "Uncovered",
     "account_losses",
     "build_ladders",
     "liquidation_curve",
@@ -25,5 +27,6 @@ __all__ = [
     "position_outcomes",
     "position_tails",
     "square_root_impact",
+    "uncovered_losses",
     "walk",
 ]

@@ -1,0 +1,128 @@
+"""How often, and by how much, a position's collateral did not cover its loss."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import xarray as xr
+from numba import njit
+
+from risk.liquidation.closing import close_out
+from risk.liquidation.columns import Gaps, Held, Rules, Terms
+from risk.liquidation.steps import live_through
+from risk.liquidation.terms import close_out_terms, held_positions
+from risk.liquidation.walk import adverse_extremes, group_gaps
+
+
+class Uncovered(NamedTuple):
+    """Losses beyond the collateral, by scenario.
+
+    Attributes
+    ----------
+    n_positions : int
+        Priced positions, each observed once in every scenario.
+    count : ndarray of int (scenario,)
+        Positions with a deficit.
+    total, worst : ndarray (scenario,)
+        Sum of the deficits, and the largest of one position, USD.
+    """
+
+    n_positions: int
+    count: np.ndarray
+    total: np.ndarray
+    worst: np.ndarray
+
+
+def uncovered_losses(book: pa.Table, drivers: xr.Dataset) -> Uncovered:
+    """Count the positions whose loss ran past their collateral, scenario by scenario.
+
+    The closing rule is that of `position_outcomes`; only jumps are looked at, so the cost is one
+    pass over the jumps for each position.
+
+    Parameters
+    ----------
+    book : Table (position,)
+        `risk.schema.BOOK`.
+    drivers : Dataset
+        Driver record, such as the windows of the latest year.
+
+    Returns
+    -------
+    Uncovered
+    """
+    terms, rules = close_out_terms(book, list(drivers.asset.values))
+    cut = np.flatnonzero(terms.rule >= 0)
+    held = held_positions(terms.take(cut), terms.rule[cut])
+    which = np.full(len(terms.row), -1)
+    which[cut] = np.arange(len(cut))
+    n = drivers.sizes["scenario"]
+    count, total, worst = np.zeros(n, "i8"), np.zeros(n), np.zeros(n)
+    _add_up(
+        terms, held, rules, which, adverse_extremes(drivers),
+        np.ascontiguousarray(drivers["last"].values.T), group_gaps(drivers), count, total, worst,
+    )  # fmt: skip
+    return Uncovered(len(terms.row), count, total, worst)
+
+
+@njit(cache=True, nogil=True)
+def _add_up(
+    terms: Terms, held: Held, rules: Rules, which: np.ndarray, farthest: np.ndarray,
+    last: np.ndarray, gaps: Gaps, count: np.ndarray, total: np.ndarray, worst: np.ndarray,
+) -> None:  # fmt: skip
+    for p in range(len(terms.first)):
+        first = terms.first[p]
+        if not first < np.inf:
+            continue
+        a, s = terms.asset[p], 0 if terms.direction[p] > 0 else 1
+        g, stop = gaps.start[2 * a + s], gaps.start[2 * a + s + 1]
+        at_trigger = _deficit(terms, p, s, first)
+        if which[p] < 0 and at_trigger > 0.0:
+            # Nothing is left even without a jump: every scenario that reaches it counts.
+            for i in range(len(count)):
+                if farthest[a, s, i] >= first:
+                    closing = first
+                    for k in range(g, stop):
+                        is_mine = gaps.scenario[k] == i
+                        if is_mine and gaps.before[k] < first <= gaps.landing[k]:
+                            closing = gaps.landing[k]
+                    _note(i, _deficit(terms, p, s, closing), count, total, worst)
+            continue
+        while g < stop:
+            i, end = gaps.scenario[g], g + 1
+            while end < stop and gaps.scenario[end] == i:
+                end += 1
+            if which[p] >= 0:
+                u = farthest[a, s, i]
+                if u >= first:
+                    _, short, _, _, _, _, _ = live_through(
+                        held, rules, which[p], gaps, g, end, u, last[a, i]
+                    )
+                    _note(i, short, count, total, worst)
+            else:
+                for k in range(g, end):
+                    if gaps.before[k] < first <= gaps.landing[k]:
+                        short = _deficit(terms, p, s, gaps.landing[k])
+                        _note(i, short, count, total, worst)
+            g = end
+
+
+@njit(cache=True, nogil=True)
+def _deficit(terms: Terms, p: int, side: int, closing: float) -> float:
+    x = -closing if side == 0 else closing
+    _, short, _, _, _ = close_out(
+        x, terms.inverse[p], terms.alpha[p], terms.beta[p], terms.cost[p], terms.fee[p],
+        terms.notional[p], terms.to_holder[p], True,
+    )  # fmt: skip
+    return short
+
+
+@njit(cache=True, nogil=True)
+def _note(
+    i: int, short: float, count: np.ndarray, total: np.ndarray, worst: np.ndarray
+) -> None:
+    if short > 0.0:
+        count[i] += 1
+        total[i] += short
+        worst[i] = max(worst[i], short)
