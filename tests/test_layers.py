@@ -32,7 +32,7 @@ FLOORS = [
     {"risk.config"},
     {"risk.block", "risk.explore", "risk.store", "risk.standing"},
     {"risk.findings", "risk.replay"},
-    {"risk.explain"},
+    {"risk.explain", "risk.solvency"},
     {"risk.pipeline"},
     {"risk.commands", "risk.terminal"},
     {"risk.cli", "flows"},

@@ -15,20 +15,55 @@ from risk.capital.basel import (
     internal_model_capital,
     liquidity_horizon_expected_shortfall,
 )
-from risk.capital.settings import CapitalSettings, DatedValue, load_capital
+from risk.capital.counterparty import (
+    CounterpartyExposure,
+    exposure_at_default,
+    margined_add_on,
+)
+from risk.capital.crypto import group_2a_capital
+from risk.capital.lines import LINES, Section, not_available, table_of
+from risk.capital.market import (
+    MarketTails,
+    has_real_prices,
+    model_capital,
+    non_modellable_add_on,
+    plus_factor,
+    stressed_expected_shortfall,
+    value_at_risk_capital,
+)
+from risk.capital.page import Exceedances
+from risk.capital.settings import CapitalSettings, DatedList, DatedValue, Rule, load_capital
 
 __all__ = [
     "ADEQUACY",
+    "LINES",
     "CapitalSettings",
+    "CounterpartyExposure",
+    "DatedList",
     "DatedValue",
+    "Exceedances",
     "Group2Limit",
+    "MarketTails",
+    "Rule",
+    "Section",
     "adequacy",
     "backtest_multiplier",
     "cover",
     "crypto_group_2a",
     "crypto_group_2b",
+    "exposure_at_default",
     "group_2_limit",
+    "group_2a_capital",
+    "has_real_prices",
     "internal_model_capital",
     "liquidity_horizon_expected_shortfall",
     "load_capital",
+    "margined_add_on",
+    "model_capital",
+    "non_modellable_add_on",
+    "not_available",
+    "plus_factor",
+    "stressed_expected_shortfall",
+    "table_of",
+    "value_at_risk_capital",
 ]

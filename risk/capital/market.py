@@ -82,9 +82,7 @@ def stressed_expected_shortfall(
     return reduced_stressed * max(ratio, 1.0)
 
 
-def model_capital(
-    all_classes: float, by_class: Iterable[float], correlation: float = 0.5
-) -> float:
+def model_capital(all_classes: float, by_class: Iterable[float], correlation: float = 0.5) -> float:
     """Aggregate the unconstrained figure and those of the risk classes (MAR33.14).
 
     Examples

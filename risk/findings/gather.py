@@ -60,6 +60,7 @@ def report_inputs(
         "limits": load_limits(config.limits) if config.limits else (),
         "parameters": parameters(config, market),
         "quality": quality(book, market, snapshot),
+        "capital": _table(folder / "capital.parquet"),
         "gap_sensitivity": _stored(folder / "gap_sensitivity.zarr"),
         "sections": sections(folder, config),
         "run": run_identity(config, run_id, inputs, market, snapshot, measures),
@@ -115,6 +116,10 @@ def _stored(path: Path) -> xr.Dataset | None:
     if not path.exists():
         return None
     return read_dataset(path)
+
+
+def _table(path: Path) -> pa.Table | None:
+    return pq.read_table(path, partitioning=None) if path.exists() else None
 
 
 def _json(path: Path) -> Any:

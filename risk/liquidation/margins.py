@@ -119,9 +119,7 @@ def _deficit(terms: Terms, p: int, side: int, closing: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _note(
-    i: int, short: float, count: np.ndarray, total: np.ndarray, worst: np.ndarray
-) -> None:
+def _note(i: int, short: float, count: np.ndarray, total: np.ndarray, worst: np.ndarray) -> None:
     if short > 0.0:
         count[i] += 1
         total[i] += short

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from risk.pipeline.explore import explore
 from risk.pipeline.night import Night
+from risk.pipeline.regulate import regulate
 
 #: Called in this order with the night, its book and its assets; each writes its own artifact.
-EXTRAS: tuple[Callable[[Night, pa.Table, list[str]], None], ...] = (explore,)
+EXTRAS: tuple[Callable[[Night, pa.Table, list[str]], None], ...] = (explore, regulate)

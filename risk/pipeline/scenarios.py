@@ -19,6 +19,7 @@ from risk.market.history import load_history, universe
 from risk.market.volatility import ewma_model, garch_model
 from risk.pipeline.files import write_json
 from risk.pipeline.night import Night, Progress
+from risk.replay import write_bars
 from risk.scenarios.historical import historical_drivers
 from risk.scenarios.monte_carlo import path_weights
 from risk.scenarios.stress import load_stresses, stress_drivers
@@ -43,6 +44,7 @@ def prepare_scenarios(night: Night, progress: Progress | None = None) -> None:
         records["stress"] = stress_drivers(
             stresses, assets, calibration["beta"], calibration["volatility"]
         )
+    write_bars(folder / "bars.npz", history.sel(asset=assets))
     for name, record in records.items():
         save_record(folder / "scenarios" / f"{name}.zarr", record)
     write_json(folder / "market.json", findings.market_notes(history, assets, calibration, records))

@@ -18,7 +18,16 @@ from risk.store import Run, open_run
 from risk.store import publish as publish_run
 
 #: What the stages leave for each other and neither a reader nor the reports need.
-SCRATCH = ("plan.json", "blocks", "gaps", "ladders", "scenarios", "stores.json", "breaches.json")
+SCRATCH = (
+    "plan.json",
+    "blocks",
+    "gaps",
+    "ladders",
+    "scenarios",
+    "stores.json",
+    "breaches.json",
+    "bars.npz",
+)
 
 
 def run(

@@ -8,6 +8,7 @@ from risk.replay.judge import (
     z_of_days,
 )
 from risk.replay.run import backtest
+from risk.replay.shared import read_bars, write_bars
 
 __all__ = [
     "backtest",
@@ -15,5 +16,7 @@ __all__ = [
     "calibrate_liquidations",
     "judge",
     "judge_liquidations",
+    "read_bars",
+    "write_bars",
     "z_of_days",
 ]

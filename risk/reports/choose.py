@@ -227,6 +227,20 @@ def contributions(inputs: ReportInputs) -> dict[str, list[tuple[str, float]]]:
     }
 
 
+def capital_id(row: dict[str, Any]) -> str:
+    """Id of a further line of the capital page, as ``capital.internal_model.capital``."""
+    parts = [*str(row["section"]).split("."), *str(row["line"]).split(".")]
+    return ".".join(["capital", *(slug(part) for part in parts)])
+
+
+def capital_sections(inputs: ReportInputs) -> list[list[dict[str, Any]]]:
+    """Further lines of the capital page, grouped by rule, in their order."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in inputs.capital.to_pylist() if inputs.capital is not None else ():
+        groups.setdefault(row["section"], []).append(row)
+    return list(groups.values())
+
+
 def worst_scenarios(pnl: xr.DataArray) -> list[tuple[str, float]]:
     """Labels and P&L of the worst scenarios of one set, worst first."""
     values = pnl.values

@@ -178,6 +178,10 @@ def run_facts(inputs: ReportInputs, add: Add) -> None:
     if inputs.adequacy is not None:
         for row in inputs.adequacy.to_pylist():
             add(f"capital.{row['line']}", row["value"], row["unit"], row["basis"])
+    if inputs.capital is not None:
+        for row in inputs.capital.to_pylist():
+            scope = f"{row['section_title']}: {row['title']}"
+            add(choose.capital_id(row), row["value"], row["unit"], scope)
 
 
 def _fund_use(by_venue: np.ndarray, funds: np.ndarray) -> np.ndarray:

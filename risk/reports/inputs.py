@@ -137,6 +137,10 @@ class ReportInputs:
         Insurance funds.
     adequacy : Table or None
         Lines of the capital summary: row, line, title, value, unit, basis, is_verified.
+    capital : Table or None
+        Further lines of the capital page, one rule after the other: section, section_title,
+        section_note, row, line, title, value, unit, basis, status, where, is_informational,
+        is_verified, note.
     entity : str
         Who reports, for the capital summary.
     limits : tuple of Limit
@@ -166,6 +170,7 @@ class ReportInputs:
     accounts: pa.Table
     funds: pa.Table
     adequacy: pa.Table | None = None
+    capital: pa.Table | None = None
     entity: str = "the reporting entity"
     limits: tuple[Limit, ...] = ()
     parameters: Mapping[str, float] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from risk.reports import headlines
+from risk.reports import choose, headlines
 from risk.reports.inputs import ReportInputs
 from risk.reports.officer import render
 from risk.reports.view import Facts, printable, slug
@@ -76,6 +76,29 @@ def _document(view: Facts, inputs: ReportInputs, lines: list[dict[str, Any]], st
                 "is_verified": line["is_verified"],
             }
             for line in lines
+        ],
+        "sections": [
+            {
+                "section": rows[0]["section"],
+                "title": printable(rows[0]["section_title"], 400),
+                "status": rows[0]["status"],
+                "where": printable(rows[0]["where"], 400),
+                "is_informational": rows[0]["is_informational"],
+                "note": printable(rows[0]["section_note"], 1000),
+                "lines": [
+                    {
+                        "row": row["row"],
+                        "line": row["line"],
+                        "title": printable(row["title"], 400),
+                        **fact(choose.capital_id(row)),
+                        "basis": printable(row["basis"], 400),
+                        "is_verified": row["is_verified"],
+                        "note": row["note"] and printable(row["note"], 400),
+                    }
+                    for row in rows
+                ],
+            }
+            for rows in choose.capital_sections(inputs)
         ],
         "stresses": [
             {

@@ -1,0 +1,116 @@
+"""P&L of tonight's book over every past window, by asset.
+
+Isolated positions of different assets do not touch each other, so the P&L of any set of assets is
+the sum of their columns: one walk answers for every subset of factors and every year.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from risk.liquidation import Ladders, walk
+from risk.scenarios.historical import historical_drivers
+
+
+@dataclass(frozen=True)
+class WindowPnl:
+    """Holders' P&L by window and asset.
+
+    Attributes
+    ----------
+    day : ndarray of datetime64[D] (window,)
+        Last day of each window, ascending.
+    assets : tuple of str
+    pnl : ndarray (window, asset)
+        USD, gain positive.
+    liquidations : ndarray (window, asset)
+    is_own : ndarray of bool (window, asset)
+        Whether the asset had prices of its own all through the window.
+    last : ndarray (window, asset)
+        Price at the end over that at the start.
+    drivers : Dataset
+        The driver record behind it.
+    """
+
+    day: np.ndarray
+    assets: tuple[str, ...]
+    pnl: np.ndarray
+    liquidations: np.ndarray
+    is_own: np.ndarray
+    last: np.ndarray
+    drivers: xr.Dataset
+
+
+def window_pnl(
+    ladders: Ladders,
+    bars: xr.Dataset,
+    calibration: xr.Dataset,
+    *,
+    windows: int,
+    horizon_days: int,
+    gap: float,
+    seed: int,
+    set_code: int,
+) -> WindowPnl:
+    """Walk tonight's ladders through the last `windows` windows of the history.
+
+    Parameters
+    ----------
+    ladders : Ladders
+        Their cells carry the label ``asset``.
+    bars : Dataset (day, asset)
+        `low`, `high`, `close`; its last day is tonight's.
+    calibration : Dataset (asset)
+        For the proxies.
+    windows, horizon_days : int
+    gap : float
+        Share of an excursion that lands as one jump.
+    seed, set_code : int
+        Of the proxies' residuals.
+    """
+    assets = list(ladders.assets)
+    drivers = historical_drivers(
+        bars,
+        assets,
+        windows=windows,
+        horizon_days=horizon_days,
+        gap=gap,
+        betas=calibration["beta"],
+        factor_betas=calibration["factor_beta"],
+        seed=seed,
+        set_code=set_code,
+    )
+    cube = walk(ladders, drivers)
+    day = drivers["label"].values.astype("M8[D]")
+    return WindowPnl(
+        day=day,
+        assets=tuple(assets),
+        pnl=_by_asset(cube["pnl"].values, ladders),
+        liquidations=_by_asset(cube["liquidations"].values, ladders),
+        is_own=_own(bars, assets, day, horizon_days),
+        last=drivers["last"].values,
+        drivers=drivers,
+    )
+
+
+def _by_asset(values: np.ndarray, ladders: Ladders) -> np.ndarray:
+    """Sums over the cells of each asset (window, asset)."""
+    place = {name: at for at, name in enumerate(ladders.assets)}
+    column = np.array([place[name] for name in ladders.cells["asset"].to_pylist()], "i8")
+    sums = np.zeros((len(values), len(place)))
+    # One column after the other: the same order of addition every time.
+    for cell, at in enumerate(column):
+        sums[:, at] += values[:, cell]
+    return sums
+
+
+def _own(bars: xr.Dataset, assets: Sequence[str], day: np.ndarray, horizon_days: int) -> np.ndarray:
+    """Whether an asset has a close on every day of a window and on the day before it."""
+    close = bars["close"].sel(asset=list(assets)).transpose("day", "asset").values
+    seen = np.concatenate([np.zeros((1, close.shape[1]), "i8"), np.cumsum(np.isfinite(close), 0)])
+    end = np.searchsorted(bars["day"].values.astype("M8[D]"), day) + 1
+    return seen[end] - seen[end - horizon_days - 1] == horizon_days + 1
