@@ -66,6 +66,7 @@ def adequacy(
     account_deficits: pa.Table,
     deficit_expected_shortfall: float | None,
     deficit_basis: str,
+    sampled_deficits: pa.Table | None = None,
 ) -> pa.Table:
     """Resources, requirement, surplus and cover, one row per line of the capital summary.
 
@@ -83,6 +84,8 @@ def adequacy(
         Of the deficit at 99.9 %, USD; none where the sample cannot give it.
     deficit_basis : str
         Scenario set, confidence and estimator of that number, in words.
+    sampled_deficits : Table (scenario, account, deficit_usd), optional
+        Deficits by account in the worst sampled scenarios, every scenario named.
 
     Returns
     -------
@@ -172,6 +175,10 @@ def adequacy(
                 None,
             )
         )
+    for n in (1, 2) if sampled_deficits is not None else ():
+        amount, label = _worst_cover(sampled_deficits, n)
+        title = f"Cover-{n} over the worst sampled scenarios"
+        rows.append((f"cover_{n}_sampled", title, amount, "USD", label, None))
     columns = zip(*[(f"{10 * i:04d}", *row) for i, row in enumerate(rows, 1)], strict=True)
     return pa.table([list(column) for column in columns], schema=ADEQUACY)
 
@@ -195,7 +202,7 @@ def _worst_cover(table: pa.Table, n: int) -> tuple[float | None, str]:
     deficits = summed["deficit_usd_sum"].to_numpy()
     covers = [cover(deficits[codes == code], n) for code in range(len(stress.dictionary))]
     worst = int(np.argmax(covers))
-    return covers[worst], f"Largest over the stresses: {stress.dictionary[worst].as_py()}"
+    return covers[worst], f"Largest in {stress.dictionary[worst].as_py()}"
 
 
 def _ratio(resources: float, amount: float | None) -> float | None:

@@ -298,7 +298,7 @@ def margin_coverage(settings: CapitalSettings, as_of: date, found: Any, basis: s
     peak = float(found.worst.max()) if days else None
     lines.add("peak", "Largest uncovered loss of one position", peak, "USD", basis, note=none)
     mean = float(found.total.sum() / bad) if bad else None
-    lines.add("mean", "Mean uncovered loss", mean, "USD", "Over the uncovered position-days",
+    lines.add("mean", "Mean uncovered loss", mean, "USD each", "Over the uncovered position-days",
               note=None if bad else "none was uncovered")  # fmt: skip
     total = float(found.total.max()) if days else None
     lines.add("worst_day", "Uncovered on the worst day, all positions", total, "USD", basis,

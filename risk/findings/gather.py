@@ -20,7 +20,7 @@ from risk.findings.identity import parameters, run_identity
 from risk.findings.margins import margin_summary
 from risk.findings.quality import quality
 from risk.findings.sections import sections
-from risk.findings.stresses import stress_totals, worst_accounts
+from risk.findings.stresses import sampled_deficits, stress_totals, worst_accounts
 from risk.reports import (
     ReportInputs,
     load_limits,
@@ -79,6 +79,7 @@ def report_inputs(
             deficit_by_venue=stresses.deficit_by_venue,
             account_deficits=losses,
             deficit_expected_shortfall=float(extreme.values.item()),
+            sampled_deficits=sampled_deficits(folder, cube),
             deficit_basis=(
                 f"{words(top.scenario_set, SET_WORDS)}, 99.9 %, coherent fractional tail mean"
             ),

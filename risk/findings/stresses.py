@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xarray as xr
 
+from risk.reports.choose import SET_WORDS, words
+
 #: Accounts listed in the report, by worst stress.
 _N_ACCOUNTS = 25
 
@@ -55,6 +57,27 @@ def stress_totals(folder: Path, cube: xr.DataTree, funds: pa.Table) -> tuple[xr.
     place = losses.schema.get_field_index("scenario")
     named = losses.set_column(place, "scenario", labels.take(losses["scenario"].combine_chunks()))
     return totals, named.select(schema.names).cast(schema)
+
+
+def sampled_deficits(folder: Path, cube: xr.DataTree) -> pa.Table | None:
+    """Deficits by account in the worst sampled scenarios, by the scenarios' names."""
+    path = folder / "accounts.parquet"
+    if not path.exists():
+        return None
+    names = [name for name in cube.children if name != "stress"]
+    found = pq.read_table(path, filters=[("scenario_set", "in", names), ("deficit_usd", ">", 0.0)])
+    if not names or not found.num_rows:
+        return None
+    labels = {name: cube[name].dataset["label"].values for name in names}
+    pairs = zip(found["scenario_set"].to_pylist(), found["scenario"].to_pylist(), strict=True)
+    scenario = [f"{words(name, SET_WORDS)}, {labels[name][at]}" for name, at in pairs]
+    return pa.table(
+        {
+            "scenario": pa.array(scenario, pa.string()),
+            "account": found["account"].cast(pa.string()),
+            "deficit_usd": found["deficit_usd"],
+        }
+    )
 
 
 def worst_accounts(book: pa.Table, losses: pa.Table, stresses: xr.Dataset) -> pa.Table:

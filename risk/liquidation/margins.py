@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,8 @@ from risk.liquidation.terms import close_out_terms, held_positions
 from risk.liquidation.walk import adverse_extremes, group_gaps
 
 
-class Uncovered(NamedTuple):
+@dataclass(frozen=True)
+class Uncovered:
     """Losses beyond the collateral, by scenario.
 
     Attributes
@@ -38,8 +39,8 @@ class Uncovered(NamedTuple):
 def uncovered_losses(book: pa.Table, drivers: xr.Dataset) -> Uncovered:
     """Count the positions whose loss ran past their collateral, scenario by scenario.
 
-    The closing rule is that of `position_outcomes`; only jumps are looked at, so the cost is one
-    pass over the jumps for each position.
+    The closing rule is that of `position_outcomes`. Most positions have something left at their
+    trigger, so that only jumps matter: the cost is one pass over them for each position.
 
     Parameters
     ----------
@@ -77,35 +78,30 @@ def _add_up(
             continue
         a, s = terms.asset[p], 0 if terms.direction[p] > 0 else 1
         g, stop = gaps.start[2 * a + s], gaps.start[2 * a + s + 1]
-        at_trigger = _deficit(terms, p, s, first)
-        if which[p] < 0 and at_trigger > 0.0:
-            # Nothing is left even without a jump: every scenario that reaches it counts.
-            for i in range(len(count)):
-                if farthest[a, s, i] >= first:
-                    closing = first
-                    for k in range(g, stop):
-                        is_mine = gaps.scenario[k] == i
-                        if is_mine and gaps.before[k] < first <= gaps.landing[k]:
-                            closing = gaps.landing[k]
-                    _note(i, _deficit(terms, p, s, closing), count, total, worst)
+        if which[p] < 0 and _deficit(terms, p, s, first) <= 0.0:
+            # Something is left at the trigger: only jumps can leave a deficit.
+            for k in range(g, stop):
+                if gaps.before[k] < first <= gaps.landing[k]:
+                    short = _deficit(terms, p, s, gaps.landing[k])
+                    _note(gaps.scenario[k], short, count, total, worst)
             continue
-        while g < stop:
-            i, end = gaps.scenario[g], g + 1
-            while end < stop and gaps.scenario[end] == i:
-                end += 1
+        for i in range(len(count)):
+            start = g
+            while g < stop and gaps.scenario[g] == i:
+                g += 1
+            if farthest[a, s, i] < first:
+                continue
             if which[p] >= 0:
-                u = farthest[a, s, i]
-                if u >= first:
-                    _, short, _, _, _, _, _ = live_through(
-                        held, rules, which[p], gaps, g, end, u, last[a, i]
-                    )
-                    _note(i, short, count, total, worst)
+                _, short, _, _, _, _, _ = live_through(
+                    held, rules, which[p], gaps, start, g, farthest[a, s, i], last[a, i]
+                )
             else:
-                for k in range(g, end):
+                closing = first
+                for k in range(start, g):
                     if gaps.before[k] < first <= gaps.landing[k]:
-                        short = _deficit(terms, p, s, gaps.landing[k])
-                        _note(i, short, count, total, worst)
-            g = end
+                        closing = gaps.landing[k]
+                short = _deficit(terms, p, s, closing)
+            _note(i, short, count, total, worst)
 
 
 @njit(cache=True, nogil=True)

@@ -64,13 +64,20 @@ def regulate(night: Night, book: pa.Table, assets: list[str]) -> None:
         ladders=ladders,
         bars=bars,
         ten_days=windows(bars.sizes["day"], HORIZON_DAYS),
-        days=windows(YEAR_DAYS, config.horizon_days),
+        days=_latest_year(one_day)
+        if config.horizon_days == 1
+        else windows(YEAR_DAYS, config.horizon_days),
         backtest=found,
         funds=pq.read_table(folder / "funds.parquet"),
         gap=gap,
         horizon_days=config.horizon_days,
     )
     pq.write_table(lines, folder / "capital.parquet")
+
+
+def _latest_year(windows: WindowPnl | None) -> WindowPnl | None:
+    """The windows that end in the latest year."""
+    return None if windows is None else windows.latest(YEAR_DAYS)
 
 
 def _ladders(night: Night, book: pa.Table, assets: list[str]) -> Ladders:

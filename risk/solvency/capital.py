@@ -156,12 +156,12 @@ def _exhaustion(
     drivers = make_drivers(
         *path,
         assets=list(ladders.assets),
-        label=np.array([f"{move:+.0%}" for move in moves], object),
-        source=np.full(n, "uniform move", object),
+        label=[f"{move:+.0%}" for move in moves],
+        source=["uniform move"] * n,
         weight=np.full(n, 1.0 / n),
         gaps=gap_rule(path, gap),
     )
-    deficit = walk(ladders, drivers)["deficit"].values
+    deficit = walk(ladders, drivers, variables=("deficit",))["deficit"].values
     venue = np.array(ladders.cells["venue"].to_pylist(), object)
     basis = f"All assets together, {100 * gap:g} % of the move as one jump; whole percents"
     spared = []

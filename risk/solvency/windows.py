@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from risk.drivers import slice_drivers
 from risk.liquidation import Ladders, walk
 from risk.scenarios.historical import historical_drivers
 
@@ -43,6 +44,20 @@ class WindowPnl:
     is_own: np.ndarray
     last: np.ndarray
     drivers: xr.Dataset
+
+    def latest(self, n: int) -> WindowPnl:
+        """The last `n` windows, or all of them if there are fewer."""
+        first, stop = max(len(self.day) - n, 0), len(self.day)
+        rows = slice(first, stop)
+        return WindowPnl(
+            day=self.day[rows],
+            assets=self.assets,
+            pnl=self.pnl[rows],
+            liquidations=self.liquidations[rows],
+            is_own=self.is_own[rows],
+            last=self.last[rows],
+            drivers=slice_drivers(self.drivers, first, stop),
+        )
 
 
 def window_pnl(
@@ -84,7 +99,7 @@ def window_pnl(
         seed=seed,
         set_code=set_code,
     )
-    cube = walk(ladders, drivers)
+    cube = walk(ladders, drivers, variables=("pnl", "liquidations"))
     day = drivers["label"].values.astype("M8[D]")
     return WindowPnl(
         day=day,
