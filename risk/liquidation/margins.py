@@ -9,10 +9,12 @@ import pyarrow as pa
 import xarray as xr
 from numba import njit
 
+from risk.liquidation.cascade import stay_moved
 from risk.liquidation.closing import close_out
-from risk.liquidation.columns import Gaps, Held, Rules, Terms
+from risk.liquidation.columns import Gaps, Terms
+from risk.liquidation.impact import Impact
 from risk.liquidation.steps import live_through
-from risk.liquidation.terms import close_out_terms, held_positions
+from risk.liquidation.terms import close_out_terms
 from risk.liquidation.walk import adverse_extremes, group_gaps
 
 
@@ -36,7 +38,9 @@ class Uncovered:
     worst: np.ndarray
 
 
-def uncovered_losses(book: pa.Table, drivers: xr.Dataset) -> Uncovered:
+def uncovered_losses(
+    book: pa.Table, drivers: xr.Dataset, impact: Impact | None = None
+) -> Uncovered:
     """Count the positions whose loss ran past their collateral, scenario by scenario.
 
     The closing rule is that of `position_outcomes`. Most positions have something left at their
@@ -48,29 +52,33 @@ def uncovered_losses(book: pa.Table, drivers: xr.Dataset) -> Uncovered:
         `risk.schema.BOOK`.
     drivers : Dataset
         Driver record, such as the windows of the latest year.
+    impact : Impact, optional
+        What closing does to the price, as given to `build_ladders`.
 
     Returns
     -------
     Uncovered
     """
-    terms, rules = close_out_terms(book, list(drivers.asset.values))
-    cut = np.flatnonzero(terms.rule >= 0)
-    held = held_positions(terms.take(cut), terms.rule[cut])
+    closing = close_out_terms(book, list(drivers.asset.values), impact)
+    terms = closing.terms
     which = np.full(len(terms.row), -1)
-    which[cut] = np.arange(len(cut))
+    which[terms.rule >= 0] = np.arange(len(closing.held.first))
+    steps = (closing.held, closing.rules, closing.stairs, closing.events)
+    farthest = adverse_extremes(drivers)
+    last = stay_moved(closing.events, drivers["last"].values.T, farthest)
     n = drivers.sizes["scenario"]
     count, total, worst = np.zeros(n, "i8"), np.zeros(n), np.zeros(n)
     _add_up(
-        terms, held, rules, which, adverse_extremes(drivers),
-        np.ascontiguousarray(drivers["last"].values.T), group_gaps(drivers), count, total, worst,
+        terms, steps, which, farthest, np.ascontiguousarray(last), group_gaps(drivers),
+        count, total, worst,
     )  # fmt: skip
     return Uncovered(len(terms.row), count, total, worst)
 
 
 @njit(cache=True, nogil=True)
 def _add_up(
-    terms: Terms, held: Held, rules: Rules, which: np.ndarray, farthest: np.ndarray,
-    last: np.ndarray, gaps: Gaps, count: np.ndarray, total: np.ndarray, worst: np.ndarray,
+    terms: Terms, steps: tuple, which: np.ndarray, farthest: np.ndarray, last: np.ndarray,
+    gaps: Gaps, count: np.ndarray, total: np.ndarray, worst: np.ndarray,
 ) -> None:  # fmt: skip
     for p in range(len(terms.first)):
         first = terms.first[p]
@@ -93,7 +101,7 @@ def _add_up(
                 continue
             if which[p] >= 0:
                 _, short, _, _, _, _, _ = live_through(
-                    held, rules, which[p], gaps, start, g, farthest[a, s, i], last[a, i]
+                    steps, which[p], gaps, start, g, farthest[a, s, i], last[a, i]
                 )
             else:
                 closing = first
@@ -107,10 +115,13 @@ def _add_up(
 @njit(cache=True, nogil=True)
 def _deficit(terms: Terms, p: int, side: int, closing: float) -> float:
     x = -closing if side == 0 else closing
+    size, inv = terms.notional[p], terms.inverse[p]
+    cost = (terms.closing_fee[p] + terms.impact[p]) * size
+    alpha = terms.equity[p] - terms.exposure[p] - (cost if inv else 0.0)
+    beta = terms.exposure[p] - (0.0 if inv else cost)
     _, short, _, _, _ = close_out(
-        x, terms.inverse[p], terms.alpha[p], terms.beta[p], terms.cost[p], terms.fee[p],
-        terms.notional[p], terms.to_holder[p], True,
-    )  # fmt: skip
+        x, inv, alpha, beta, cost, terms.fee[p] * size, size, terms.to_holder[p], True
+    )
     return short
 
 

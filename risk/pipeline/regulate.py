@@ -12,6 +12,7 @@ from risk.capital import Exceedances, load_capital
 from risk.cube import read_dataset
 from risk.errors import ConfigError
 from risk.liquidation import Ladders, build_ladders, load_ladders
+from risk.pipeline.files import read_json
 from risk.pipeline.night import Night
 from risk.replay import read_bars
 from risk.solvency import WindowPnl, capital_lines, watch_book, window_pnl
@@ -28,7 +29,7 @@ def regulate(night: Night, book: pa.Table, assets: list[str]) -> None:
     """Backtest tonight's book on past days; compute the capital page from it and more windows."""
     config, folder = night.config, night.folder
     replayed = config.scenarios.historical
-    gap = replayed.gap if replayed else _GAP
+    gap = _gap(night)
     most = replayed.windows if replayed else _WINDOWS
     bars = read_bars(folder / "bars.npz").sel(asset=assets)
     ladders = _ladders(night, book, assets)
@@ -78,6 +79,13 @@ def regulate(night: Night, book: pa.Table, assets: list[str]) -> None:
 def _latest_year(windows: WindowPnl | None) -> WindowPnl | None:
     """The windows that end in the latest year."""
     return None if windows is None else windows.latest(YEAR_DAYS)
+
+
+def _gap(night: Night) -> float:
+    """The share of a move that lands as one jump, as the historical set was made with."""
+    if night.config.scenarios.historical is None:
+        return _GAP
+    return float(read_json(night.folder / "market.json")["gap"])
 
 
 def _ladders(night: Night, book: pa.Table, assets: list[str]) -> Ladders:
