@@ -68,7 +68,7 @@ class Pool:
     def cost(self, name, x):
         asset, position = self.positions[name]
         price = self.price(asset, x)
-        cost = position.cost(position.size, price)
+        cost = position.closing_fee * position.value(price)
         return cost * price if position.inverse else cost
 
     def stop(self, name, x):

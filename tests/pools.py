@@ -8,7 +8,8 @@ import numpy as np
 
 from risk.drivers import JointPaths
 from risk.liquidation.cross.kernel import live
-from risk.margin.pools import Pools, new_state
+from risk.liquidation.cross.pool import new_state, pack
+from risk.margin.pools import Pools
 from tests.books import random_position
 from tests.cross_twin import Holding, Pool
 
@@ -166,8 +167,9 @@ def run_kernel(pools, k, paths, s, day):
     """Code, (leg, column) results and statuses of one pool in one scenario."""
     low, high, last = day
     out, status = np.zeros((len(pools.row), 5)), np.zeros(len(pools.row), "i1")
-    state = new_state(pools, len(ASSETS))
-    code = live(pools, k, state, paths, s, low, high, last, out, status)
+    packed = pack(pools)
+    state = new_state(packed, len(ASSETS))
+    code = live(packed, k, state, paths, s, low, high, last, out, status)
     mine = slice(pools.start[k], pools.start[k + 1])
     if code & 4 == 0:
         out[mine, 0] = pools.beta[mine] * (last[pools.asset[mine]] - 1.0)

@@ -13,7 +13,7 @@ from risk.drivers import joint_bars
 from risk.liquidation import position_outcomes
 from risk.liquidation.columns import STOPPED
 from risk.liquidation.cross.kernel import COULD_DIE, DIED, TOUCHED, dies_surely
-from risk.margin.pools import new_state
+from risk.liquidation.cross.pool import new_state, pack
 from tests.books import book_of, drivers_of, random_path, random_position
 from tests.brute import Position
 from tests.cross_twin import Pool, live_pool
@@ -128,7 +128,8 @@ def test_the_rule_lies_between_its_bounds(seed):
     code, _, _ = run_kernel(pools, 0, paths, 0, day)
     if twin.excess(dict.fromkeys(ASSETS, 1.0)) <= 0:
         return
-    surely = dies_surely(pools, 0, new_state(pools, len(ASSETS)), paths, 0)
+    packed = pack(pools)
+    surely = dies_surely(packed, 0, new_state(packed, len(ASSETS)), paths, 0)
     assert surely <= bool(code & DIED) <= bool(code & COULD_DIE)
     if len({asset for asset, _ in twin.positions.values()}) == 1 and not twin.holdings:
         assert surely == bool(code & DIED) == bool(code & COULD_DIE)

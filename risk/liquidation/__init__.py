@@ -3,6 +3,7 @@
 from risk.liquidation.cache import own_cache
 
 with own_cache():
+    from risk.liquidation.cross import collateral_needed, contrast, isolated_positions
     from risk.liquidation.curve import liquidation_curve
     from risk.liquidation.impact import Impact, square_root_impact
     from risk.liquidation.ladder import Ladders, build_ladders, load_ladders
@@ -21,6 +22,9 @@ __all__ = [
     "Uncovered",
     "account_losses",
     "build_ladders",
+    "collateral_needed",
+    "contrast",
+    "isolated_positions",
     "liquidation_curve",
     "liquidation_probability",
     "load_ladders",

@@ -1,1 +1,5 @@
 """Account pools: positions that share collateral, through joint paths."""
+
+from risk.liquidation.cross.contrast import collateral_needed, contrast, isolated_positions
+
+__all__ = ["collateral_needed", "contrast", "isolated_positions"]

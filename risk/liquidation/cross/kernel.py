@@ -13,8 +13,30 @@ from numba import njit
 
 from risk.drivers import JointPaths
 from risk.liquidation.columns import LIQUIDATED, STOPPED, SURVIVED
-from risk.margin.pools import (
-    Pools,
+from risk.liquidation.cross.pool import (
+    ALPHA,
+    ASSET,
+    BETA,
+    CASH,
+    CLOSED,
+    CLOSING_FEE,
+    COIN,
+    COUNTED,
+    FEE,
+    HERE,
+    INVERSE,
+    IS_OPEN,
+    NOW_ALPHA,
+    NOW_BETA,
+    PAID,
+    ROW,
+    SHARE,
+    SIDE,
+    SIZE,
+    STOP,
+    THERE,
+    TO_HOLDER,
+    Packed,
     State,
     along,
     excess,
@@ -34,44 +56,75 @@ DIED, COULD_DIE, TOUCHED = 1, 2, 4
 
 @njit(cache=True, nogil=True)
 def survives(
-    pools: Pools, k: int, state: State, low: np.ndarray, high: np.ndarray
+    pools: Packed, k: int, state: State, low: np.ndarray, high: np.ndarray
 ) -> bool:  # fmt: skip
     """Whether pool `k` lives, with no stop hit, wherever its assets are between low and high."""
-    total, i, end, first = pools.cash[k], pools.start[k], pools.start[k + 1], pools.start[k]
+    legs, kinds, tiers, now = pools.legs, pools.kinds, pools.tiers, state.legs
+    total, i, end, first = pools.pool[k, CASH], pools.start[k], pools.start[k + 1], pools.start[k]
     while i < end:
-        a = pools.asset[i]
+        a = kinds[i, ASSET]
         down, up = low[a], high[a]
         at_low, at_high = 0.0, 0.0
-        while i < end and pools.asset[i] == a:
+        while i < end and kinds[i, ASSET] == a:
             j = i - first
-            at_low += pools.counted[i] * (state.alpha[j] + state.beta[j] * down)
-            at_high += pools.counted[i] * (state.alpha[j] + state.beta[j] * up)
-            if state.is_open[j]:
-                if pools.stop[i] <= (-down if pools.side[i] == 0 else up):
+            at_low += legs[i, COUNTED] * (now[j, NOW_ALPHA] + now[j, NOW_BETA] * down)
+            at_high += legs[i, COUNTED] * (now[j, NOW_ALPHA] + now[j, NOW_BETA] * up)
+            if now[j, IS_OPEN] != 0.0:
+                if legs[i, STOP] <= (-down if kinds[i, SIDE] == 0 else up):
                     return False
-                at_low -= requirement(pools, i, down)[0]
-                at_high -= requirement(pools, i, up)[0]
+                at_low -= requirement(legs, kinds, tiers, i, down)[0]
+                at_high -= requirement(legs, kinds, tiers, i, up)[0]
             i += 1
         total += min(at_low, at_high)
     return total > 0.0
 
 
 @njit(cache=True, nogil=True)
-def _must_die(pools: Pools, k: int, state: State, low: np.ndarray, high: np.ndarray) -> bool:
+def find_reach(pools: Packed, state: State, reach: np.ndarray) -> None:
+    """How far every asset of each pool may move, either way, with no test needed (pool,)."""
+    low, high = np.empty(state.places.shape[1]), np.empty(state.places.shape[1])
+    for k in range(len(reach)):
+        open_pool(pools, k, state)
+        safe, unsafe = 0.0, 1.0
+        for _ in range(10):
+            middle = 0.5 * (safe + unsafe)
+            for i in range(pools.start[k], pools.start[k + 1]):
+                low[pools.kinds[i, ASSET]] = 1.0 - middle
+                high[pools.kinds[i, ASSET]] = 1.0 + middle
+            if survives(pools, k, state, low, high):
+                safe = middle
+            else:
+                unsafe = middle
+        reach[k] = safe
+
+
+@njit(cache=True, nogil=True)
+def is_near(pools: Packed, k: int, reach: float, farthest: np.ndarray) -> bool:
+    """Whether no asset of pool `k` has moved by more than `reach`; `farthest` is (asset,)."""
+    kinds = pools.kinds
+    for i in range(pools.start[k], pools.start[k + 1]):
+        if farthest[kinds[i, ASSET]] > reach:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _must_die(pools: Packed, k: int, state: State, low: np.ndarray, high: np.ndarray) -> bool:
     """Whether pool `k` dies on every joint path that visits each asset's low and high.
 
     When one asset is at its worse end, the others help as much as they ever can. Stops are left
     out.
     """
+    kinds = pools.kinds
     first, end = pools.start[k], pools.start[k + 1]
-    best = pools.cash[k]
+    best = pools.pool[k, CASH]
     for i in range(first, end):
         best += _helps(pools, state, i, i - first, low, high)
     i = first
     while i < end:
-        a = pools.asset[i]
+        a = kinds[i, ASSET]
         at_low, at_high, help_ = 0.0, 0.0, 0.0
-        while i < end and pools.asset[i] == a:
+        while i < end and kinds[i, ASSET] == a:
             j = i - first
             at_low += _left(pools, state, i, j, low[a])
             at_high += _left(pools, state, i, j, high[a])
@@ -83,22 +136,24 @@ def _must_die(pools: Pools, k: int, state: State, low: np.ndarray, high: np.ndar
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _left(pools: Pools, state: State, i: int, j: int, x: float) -> float:
-    value = pools.counted[i] * (state.alpha[j] + state.beta[j] * x)
-    return value - requirement(pools, i, x)[0] if state.is_open[j] else value
+def _left(pools: Packed, state: State, i: int, j: int, x: float) -> float:
+    legs, kinds, tiers, now = pools.legs, pools.kinds, pools.tiers, state.legs
+    value = legs[i, COUNTED] * (now[j, NOW_ALPHA] + now[j, NOW_BETA] * x)
+    return value - requirement(legs, kinds, tiers, i, x)[0] if now[j, IS_OPEN] != 0.0 else value
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _helps(
-    pools: Pools, state: State, i: int, j: int, low: np.ndarray, high: np.ndarray
+    pools: Packed, state: State, i: int, j: int, low: np.ndarray, high: np.ndarray
 ) -> float:  # fmt: skip
-    a = pools.asset[i]
+    kinds = pools.kinds
+    a = kinds[i, ASSET]
     return max(_left(pools, state, i, j, low[a]), _left(pools, state, i, j, high[a]))
 
 
 @njit(cache=True, nogil=True)
 def _close(
-    pools: Pools, k: int, state: State, there: np.ndarray, t: float, last: np.ndarray,
+    pools: Packed, k: int, state: State, there: np.ndarray, t: float, last: np.ndarray,
     out: np.ndarray, status: np.ndarray,
 ) -> None:  # fmt: skip
     """Liquidate everything that is open, and settle the pool.
@@ -107,37 +162,39 @@ def _close(
     the fund; a fund takes no more than the test counted. What the holder keeps stays in the
     currencies it lies in, and moves with them.
     """
-    first, end, here = pools.start[k], pools.start[k + 1], state.here
-    worth, counted, fees = pools.cash[k], pools.cash[k], 0.0
-    dollars = pools.cash[k]
+    legs, kinds, now, coin = pools.legs, pools.kinds, state.legs, state.places[COIN]
+    first, end, here = pools.start[k], pools.start[k + 1], state.places[HERE]
+    worth, counted, fees = pools.pool[k, CASH], pools.pool[k, CASH], 0.0
+    dollars = pools.pool[k, CASH]
     for i in range(first, end):
-        j, a = i - first, pools.asset[i]
+        j, a = i - first, kinds[i, ASSET]
         x = along(here[a], there[a], t)
-        value = state.alpha[j] + state.beta[j] * x
+        value = now[j, NOW_ALPHA] + now[j, NOW_BETA] * x
         cost = 0.0
-        if state.is_open[j]:
-            size = pools.notional[i] * (1.0 if pools.inverse[i] else x)
-            cost = pools.closing_fee[i] * size
-            fees += pools.fee[i] * size
-            state.paid[j] += cost
-            state.closed[j] = size
+        if now[j, IS_OPEN] != 0.0:
+            size = legs[i, SIZE] * (1.0 if kinds[i, INVERSE] != 0 else x)
+            cost = legs[i, CLOSING_FEE] * size
+            fees += legs[i, FEE] * size
+            now[j, PAID] += cost
+            now[j, CLOSED] = size
             status[i] = LIQUIDATED
         worth += value - cost
-        counted += pools.counted[i] * value - cost
-        if pools.inverse[i]:
-            state.coin[a] += value - cost
+        counted += legs[i, COUNTED] * value - cost
+        if kinds[i, INVERSE] != 0:
+            coin[a] += value - cost
         else:
             dollars += value - cost
     short, venue = max(-worth, 0.0), 0.0
     if worth > 0.0:
-        venue = min(fees, worth) if pools.to_holder[k] else min(max(counted, 0.0), worth)
+        is_returned = pools.pool[k, TO_HOLDER] != 0.0
+        venue = min(fees if is_returned else max(counted, 0.0), worth)
     kept, base = max(dollars, 0.0), max(dollars, 0.0)
     for i in range(first, end):
-        a = pools.asset[i]
-        if state.coin[a] > 0.0:
-            base += state.coin[a]
-            kept += state.coin[a] * (last[a] / along(here[a], there[a], t))
-        state.coin[a] = 0.0
+        a = kinds[i, ASSET]
+        if coin[a] > 0.0:
+            base += coin[a]
+            kept += coin[a] * (last[a] / along(here[a], there[a], t))
+        coin[a] = 0.0
     left = max(worth, 0.0) - venue
     final = left * (kept / base) if base > 0.0 else 0.0
     _share_out(pools, k, state, there, t, final, venue, short, out)
@@ -145,74 +202,77 @@ def _close(
 
 @njit(cache=True, nogil=True)
 def _share_out(
-    pools: Pools, k: int, state: State, there: np.ndarray, t: float, final: float, venue: float,
+    pools: Packed, k: int, state: State, there: np.ndarray, t: float, final: float, venue: float,
     short: float, out: np.ndarray,
 ) -> None:  # fmt: skip
     """Give every position its own gain and its share of what belongs to the whole pool."""
-    first, end, here = pools.start[k], pools.start[k + 1], state.here
-    rest = final - pools.cash[k]
+    legs, kinds, now = pools.legs, pools.kinds, state.legs
+    first, end, here = pools.start[k], pools.start[k + 1], state.places[HERE]
+    rest = final - pools.pool[k, CASH]
     for i in range(first, end):
         j = i - first
-        begun = pools.alpha[i] + pools.beta[i]
+        begun = legs[i, ALPHA] + legs[i, BETA]
         rest -= begun
-        if pools.row[i] < 0:
+        if kinds[i, ROW] < 0:
             continue
-        x = along(here[pools.asset[i]], there[pools.asset[i]], t)
-        own = state.alpha[j] + state.beta[j] * x - begun
-        own -= state.paid[j] if state.closed[j] > 0.0 else 0.0
+        x = along(here[kinds[i, ASSET]], there[kinds[i, ASSET]], t)
+        own = now[j, NOW_ALPHA] + now[j, NOW_BETA] * x - begun
+        own -= now[j, PAID] if now[j, CLOSED] > 0.0 else 0.0
         out[i, PNL] = own
         rest -= own
-        out[i, COST], out[i, NOTIONAL] = state.paid[j], state.closed[j]
+        out[i, COST], out[i, NOTIONAL] = now[j, PAID], now[j, CLOSED]
     for i in range(first, end):
-        if pools.row[i] >= 0:
-            out[i, PNL] += pools.share[i] * rest
-            out[i, VENUE] = pools.share[i] * venue
-            out[i, DEFICIT] = pools.share[i] * short
+        if kinds[i, ROW] >= 0:
+            out[i, PNL] += legs[i, SHARE] * rest
+            out[i, VENUE] = legs[i, SHARE] * venue
+            out[i, DEFICIT] = legs[i, SHARE] * short
 
 
 @njit(cache=True, nogil=True)
 def _fire(
-    pools: Pools, k: int, state: State, i: int, x: float, status: np.ndarray
+    pools: Packed, k: int, state: State, i: int, x: float, status: np.ndarray
 ) -> None:  # fmt: skip
     """Close position `i` by its stop; what it is worth stays in the pool."""
+    legs, kinds, now = pools.legs, pools.kinds, state.legs
     j = i - pools.start[k]
-    cost = pools.closing_fee[i] * pools.notional[i] * (1.0 if pools.inverse[i] else x)
-    worth = state.alpha[j] + state.beta[j] * x - cost
-    state.alpha[j] = 0.0 if pools.inverse[i] else worth
-    state.beta[j] = worth / x if pools.inverse[i] else 0.0
-    state.is_open[j], state.paid[j], status[i] = False, cost, STOPPED
+    cost = legs[i, CLOSING_FEE] * legs[i, SIZE] * (1.0 if kinds[i, INVERSE] != 0 else x)
+    worth = now[j, NOW_ALPHA] + now[j, NOW_BETA] * x - cost
+    now[j, NOW_ALPHA] = 0.0 if kinds[i, INVERSE] != 0 else worth
+    now[j, NOW_BETA] = worth / x if kinds[i, INVERSE] != 0 else 0.0
+    now[j, IS_OPEN], now[j, PAID], status[i] = 0.0, cost, STOPPED
 
 
 @njit(cache=True, nogil=True)
 def _drift(
-    pools: Pools, k: int, state: State, there: np.ndarray, last: np.ndarray, out: np.ndarray,
+    pools: Packed, k: int, state: State, there: np.ndarray, last: np.ndarray, out: np.ndarray,
     status: np.ndarray,
 ) -> bool:  # fmt: skip
     """Move every asset to `there` on a straight line; whether the pool is liquidated on the way."""
-    here, first, end = state.here, pools.start[k], pools.start[k + 1]
+    legs, kinds, now = pools.legs, pools.kinds, state.legs
+    here, first, end = state.places[HERE], pools.start[k], pools.start[k + 1]
     begin = 0.0
     while True:
         to, who = 1.0, -1
         for i in range(first, end):
-            a = pools.asset[i]
-            if not state.is_open[i - first] or pools.stop[i] == np.inf:
+            a = kinds[i, ASSET]
+            if now[i - first, IS_OPEN] == 0.0 or legs[i, STOP] == np.inf:
                 continue
-            sign = -1.0 if pools.side[i] == 0 else 1.0
-            if sign * there[a] >= pools.stop[i]:
+            sign = -1.0 if kinds[i, SIDE] == 0 else 1.0
+            if sign * there[a] >= legs[i, STOP]:
                 way = sign * (there[a] - here[a])
-                t = (pools.stop[i] - sign * here[a]) / way if way > 0.0 else begin
+                t = (legs[i, STOP] - sign * here[a]) / way if way > 0.0 else begin
                 t = min(max(t, begin), 1.0)
                 if who < 0 or t < to:
                     to, who = t, i
-        if is_breached(pools, k, excess(pools, k, state, here, there, to)[0]):
-            t = find_breach(pools, k, state, here, there, begin, to)
+        if is_breached(pools, k, excess(pools, k, state, there, to)[0]):
+            t = find_breach(pools, k, state, there, begin, to)
             _close(pools, k, state, there, t, last, out, status)
             return True
         if who < 0:
             break
-        _fire(pools, k, state, who, abs(pools.stop[who]), status)
+        _fire(pools, k, state, who, abs(legs[who, STOP]), status)
         begin = to
-        if is_breached(pools, k, excess(pools, k, state, here, there, begin)[0]):
+        if is_breached(pools, k, excess(pools, k, state, there, begin)[0]):
             _close(pools, k, state, there, begin, last, out, status)
             return True
     _go(pools, k, state, there)
@@ -221,41 +281,42 @@ def _drift(
 
 @njit(cache=True, nogil=True)
 def _jump(
-    pools: Pools, k: int, state: State, there: np.ndarray, last: np.ndarray, out: np.ndarray,
+    pools: Packed, k: int, state: State, there: np.ndarray, last: np.ndarray, out: np.ndarray,
     status: np.ndarray,
 ) -> bool:  # fmt: skip
     """Land every asset at `there`; whether the pool is liquidated there."""
-    here = state.here
-    if not is_breached(pools, k, excess(pools, k, state, here, there, 1.0)[0]):
+    legs, kinds, now = pools.legs, pools.kinds, state.legs
+    if not is_breached(pools, k, excess(pools, k, state, there, 1.0)[0]):
         fired = False
         for i in range(pools.start[k], pools.start[k + 1]):
-            x = there[pools.asset[i]]
-            u = -x if pools.side[i] == 0 else x
-            if state.is_open[i - pools.start[k]] and pools.stop[i] <= u:
+            x = there[kinds[i, ASSET]]
+            u = -x if kinds[i, SIDE] == 0 else x
+            if now[i - pools.start[k], IS_OPEN] != 0.0 and legs[i, STOP] <= u:
                 _fire(pools, k, state, i, x, status)
                 fired = True
         _go(pools, k, state, there)
-        if not (fired and is_breached(pools, k, excess(pools, k, state, here, there, 1.0)[0])):
+        if not (fired and is_breached(pools, k, excess(pools, k, state, there, 1.0)[0])):
             return False
     _close(pools, k, state, there, 1.0, last, out, status)
     return True
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _go(pools: Pools, k: int, state: State, there: np.ndarray) -> None:
+def _go(pools: Packed, k: int, state: State, there: np.ndarray) -> None:
+    kinds, here = pools.kinds, state.places[HERE]
     for i in range(pools.start[k], pools.start[k + 1]):
-        state.here[pools.asset[i]] = there[pools.asset[i]]
+        here[kinds[i, ASSET]] = there[kinds[i, ASSET]]
 
 
 @njit(cache=True, nogil=True)
 def _frame(
-    pools: Pools, k: int, state: State, paths: JointPaths, s: int, f: int, last: np.ndarray,
+    pools: Packed, k: int, state: State, paths: JointPaths, s: int, f: int, last: np.ndarray,
     out: np.ndarray, status: np.ndarray,
 ) -> bool:  # fmt: skip
     """One frame by the rule; whether the pool is liquidated in it."""
-    low, high, here = paths.low[s, f], paths.high[s, f], state.here
-    at_low = excess(pools, k, state, here, low, 1.0)[0]
-    at_high = excess(pools, k, state, here, high, 1.0)[0]
+    low, high = paths.low[s, f], paths.high[s, f]
+    at_low = excess(pools, k, state, low, 1.0)[0]
+    at_high = excess(pools, k, state, high, 1.0)[0]
     for turn in range(2):
         if (turn == 0) == (at_low <= at_high):
             points, extreme = paths.falls, low
@@ -272,14 +333,16 @@ def _frame(
 
 
 @njit(cache=True, nogil=True)
-def _land(pools: Pools, k: int, state: State, paths: JointPaths, g: int) -> bool:
+def _land(pools: Packed, k: int, state: State, paths: JointPaths, g: int) -> bool:
     """Put where jump `g` takes the pool's assets into `there`; whether it moves any of them."""
+    kinds = pools.kinds
+    here, there = state.places[HERE], state.places[THERE]
     moved = False
     for i in range(pools.start[k], pools.start[k + 1]):
-        a = pools.asset[i]
-        if i > pools.start[k] and pools.asset[i - 1] == a:
+        a = kinds[i, ASSET]
+        if i > pools.start[k] and kinds[i - 1, ASSET] == a:
             continue
-        state.there[a] = state.here[a]
+        there[a] = here[a]
         low, high = paths.jump_start[g], paths.jump_start[g + 1]
         while low < high:
             middle = (low + high) >> 1
@@ -288,14 +351,14 @@ def _land(pools: Pools, k: int, state: State, paths: JointPaths, g: int) -> bool
             else:
                 high = middle
         if low < paths.jump_start[g + 1] and paths.jump_asset[low] == a:
-            state.there[a] = paths.jump_to[low]
+            there[a] = paths.jump_to[low]
             moved = True
     return moved
 
 
 @njit(cache=True, nogil=True)
 def live(
-    pools: Pools, k: int, state: State, paths: JointPaths, s: int, low: np.ndarray,
+    pools: Packed, k: int, state: State, paths: JointPaths, s: int, low: np.ndarray,
     high: np.ndarray, last: np.ndarray, out: np.ndarray, status: np.ndarray,
 ) -> int:  # fmt: skip
     """Live pool `k` through scenario `s`, whose day has these extremes and this end (asset,).
@@ -306,6 +369,7 @@ def live(
         `DIED`, `COULD_DIE` and `TOUCHED`; 0 where every leg gained its exposure times the move and
         `out` and `status` were left alone.
     """
+    kinds, now = pools.kinds, state.legs
     open_pool(pools, k, state)
     if survives(pools, k, state, low, high):
         return 0
@@ -324,22 +388,22 @@ def live(
         place = s * n_frames + f
         for g in range(paths.frame_start[place], paths.frame_start[place + 1]):
             if _land(pools, k, state, paths, g) and _jump(
-                pools, k, state, state.there, last, out, status
+                pools, k, state, state.places[THERE], last, out, status
             ):
                 return DIED | COULD_DIE | TOUCHED
     touched = False
     for i in range(first, end):
         touched |= status[i] == STOPPED
     if touched:
-        final = pools.cash[k]
+        final = pools.pool[k, CASH]
         for i in range(first, end):
-            final += state.alpha[i - first] + state.beta[i - first] * last[pools.asset[i]]
+            final += now[i - first, NOW_ALPHA] + now[i - first, NOW_BETA] * last[kinds[i, ASSET]]
         _share_out(pools, k, state, last, 1.0, final, 0.0, 0.0, out)
     return (COULD_DIE if could else 0) | (TOUCHED if touched else 0)
 
 
 @njit(cache=True, nogil=True)
-def dies_surely(pools: Pools, k: int, state: State, paths: JointPaths, s: int) -> bool:
+def dies_surely(pools: Packed, k: int, state: State, paths: JointPaths, s: int) -> bool:
     """Whether pool `k` dies in scenario `s` however its assets move together inside the frames."""
     open_pool(pools, k, state)
     n_frames = paths.low.shape[1]
@@ -347,15 +411,15 @@ def dies_surely(pools: Pools, k: int, state: State, paths: JointPaths, s: int) -
         low, high, last = paths.low[s, f], paths.high[s, f], paths.last[s, f]
         if not survives(pools, k, state, low, high) and (
             _must_die(pools, k, state, low, high)
-            or is_breached(pools, k, excess(pools, k, state, state.here, last, 1.0)[0])
+            or is_breached(pools, k, excess(pools, k, state, last, 1.0)[0])
         ):
             return True
         _go(pools, k, state, last)
         place = s * n_frames + f
         for g in range(paths.frame_start[place], paths.frame_start[place + 1]):
             if _land(pools, k, state, paths, g):
-                left = excess(pools, k, state, state.here, state.there, 1.0)[0]
+                left = excess(pools, k, state, state.places[THERE], 1.0)[0]
                 if is_breached(pools, k, left):
                     return True
-                _go(pools, k, state, state.there)
+                _go(pools, k, state, state.places[THERE])
     return False
