@@ -13,7 +13,7 @@ import xarray as xr
 
 from risk.config import Grid, Reverse
 from risk.drivers import slice_drivers
-from risk.liquidation import account_losses, build_ladders, walk
+from risk.liquidation import Impact, account_losses, build_ladders, walk
 from risk.scenarios.grids import asset_ladders, heat_table
 from risk.scenarios.reverse import Bounds, reverse_stress
 
@@ -30,6 +30,7 @@ def price_grids(
     labels: Sequence[str],
     max_cells: int,
     horizon_days: int,
+    impact: Impact | None = None,
 ) -> tuple[dict[str, xr.Dataset], pa.Table]:
     """Heat table of common moves and ladders of each asset's own.
 
@@ -45,6 +46,8 @@ def price_grids(
         Roll-up labels of the cells the tables name.
     max_cells : int
     horizon_days : int
+    impact : Impact, optional
+        What closing does to the price.
 
     Returns
     -------
@@ -53,7 +56,7 @@ def price_grids(
     cells : Table (cell,)
         Labels of the cells.
     """
-    ladders = build_ladders(book, assets, labels, max_cells)
+    ladders = build_ladders(book, assets, labels, max_cells, impact=impact)
 
     def price(drivers: xr.Dataset) -> xr.Dataset:
         return walk(ladders, drivers)
@@ -82,6 +85,7 @@ def reverse_stresses(
     *,
     seed: int,
     horizon_days: int,
+    impact: Impact | None = None,
 ) -> xr.Dataset:
     """Smallest moves that exhaust each venue's insurance fund, or breach a limit of the config.
 
@@ -96,6 +100,8 @@ def reverse_stresses(
     wanted : Reverse
     seed : int
     horizon_days : int
+    impact : Impact, optional
+        What closing does to the price.
 
     Returns
     -------
@@ -104,7 +110,8 @@ def reverse_stresses(
         move priced position by position. Targets are the venues, then ``total deficit`` and
         ``holders' loss`` where the config limits them.
     """
-    ladders = build_ladders(book, assets, ["venue"], max_cells=max(len(funds_usd) + 1000, 1))
+    n_cells = max(len(funds_usd) + 1000, 1)
+    ladders = build_ladders(book, assets, ["venue"], n_cells, impact=impact)
     venues = ladders.cells["venue"].to_pylist()
     funded = [name for name in venues if funds_usd.get(name, 0.0) > 0]
     limits = {"total deficit": wanted.deficit_limit, "holders' loss": wanted.loss_limit}
@@ -125,7 +132,7 @@ def reverse_stresses(
         return share(cube["deficit"].values, -cube["pnl"].values.sum(axis=1))
 
     def one_by_one(drivers: xr.Dataset) -> np.ndarray:
-        losses = account_losses(book, drivers)
+        losses = account_losses(book, drivers, impact)
         scenario = losses["scenario"].to_numpy()
         place = {name: at for at, name in enumerate(venues)}
         venue = np.array([place[name] for name in losses["venue"].to_pylist()], "i8")

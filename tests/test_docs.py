@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from risk import commands, schema
-from risk.config import Accounts, Config, Historical, Margin, Measures, MonteCarlo, Stress
+from risk.config import (
+    Accounts,
+    Cascade,
+    Config,
+    Historical,
+    Impact,
+    Margin,
+    Measures,
+    MonteCarlo,
+    Stress,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -45,7 +55,9 @@ def test_every_schema_and_module_the_pages_print_exists(page):
 
 def test_every_key_of_the_config_is_explained():
     text = (ROOT / "docs/config.md").read_text()
-    models = (Config, Historical, MonteCarlo, Stress, Measures, Margin, Accounts)
+    models = (
+        Config, Historical, MonteCarlo, Stress, Measures, Margin, Accounts, Impact, Cascade
+    )  # fmt: skip
     keys = {name for model in models for name in model.model_fields}
     keys -= {
         "scenarios",

@@ -16,7 +16,9 @@ from risk.config.scenarios import (
 )
 from risk.config.sections import (
     Accounts,
+    Cascade,
     Execution,
+    Impact,
     Liquidation,
     Margin,
     Measures,
@@ -27,10 +29,12 @@ from risk.config.sections import (
 __all__ = [
     "NOT_IDENTITY",
     "Accounts",
+    "Cascade",
     "Config",
     "Execution",
     "Grid",
     "Historical",
+    "Impact",
     "Liquidation",
     "Margin",
     "Measures",

@@ -14,6 +14,8 @@ Count = Annotated[int, Field(ge=1, strict=True)]
 
 Flag = Annotated[bool, Field(strict=True)]
 
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+
 Move = Annotated[float, Field(gt=-1, allow_inf_nan=False)]
 
 

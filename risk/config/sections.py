@@ -5,27 +5,66 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator, model_validator
 
-from risk.config.keys import Count, Flag, Fraction, Keys, Probability
+from risk.config.keys import Count, Fraction, Keys, NonNegative, Probability
+
+
+class Impact(Keys):
+    """Square-root impact of what is closed; none without a coefficient."""
+
+    #: Impact of closing one day's volume, in daily volatilities; an asset's own under `assets`.
+    coefficient: NonNegative | None = None
+    assets: Mapping[str, NonNegative] = Field(default_factory=dict)
+    #: Whose volume: the mean of the history's last days, or of the snapshot's contracts.
+    volume: Literal["history", "contracts"] = "history"
+    volume_days: Count = 30
+    #: Equal parts a position is closed in, over how many hours, and what the wait is charged.
+    slices: Count = 1
+    hours: NonNegative = 0.0
+    adverse: NonNegative = 0.0
+
+    @model_validator(mode="after")
+    def _of_something(self) -> Impact:
+        fields = type(self).model_fields.items()
+        given = any(
+            getattr(self, name) != field.get_default(call_default_factory=True)
+            for name, field in fields
+        )
+        if self.coefficient is None and given:
+            raise ValueError("write a coefficient, such as 0.5, or set impact: {}")
+        return self
+
+
+class Cascade(Keys):
+    """What is closed moves the price for everyone closed after it."""
+
+    #: Share of the impact that is still in the price at the horizon.
+    permanent: Fraction = 0.0
 
 
 class Liquidation(Keys):
     """What a close-out does to the price."""
 
-    #: Price impact per asset; closing at the trigger without slippage when empty.
-    impact: Mapping[str, float] = Field(default_factory=dict)
-    cascade: Flag = False
+    #: Closing at the trigger without slippage when empty.
+    impact: Impact = Impact()
+    cascade: Cascade | None = None
+
+    @field_validator("cascade", mode="before")
+    @classmethod
+    def _switch(cls, value: Any) -> Any:
+        # On and off without settings are the usual way to write it.
+        return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
     @model_validator(mode="after")
-    def _built(self) -> Liquidation:
-        if self.cascade:
-            raise ValueError("the cascade is not built yet; set cascade: false")
-        if self.impact:
-            raise ValueError("price impact is not built yet; set impact: {}")
+    def _go_together(self) -> Liquidation:
+        if self.cascade and self.impact.coefficient is None:
+            raise ValueError("a cascade needs impact: {coefficient: 0.5}, or set cascade: false")
+        if self.cascade and self.impact.slices > 1:
+            raise ValueError("in a cascade everyone closes at once; set slices: 1")
         return self
 
 

@@ -57,7 +57,7 @@ def square_root_impact(
     volatility: np.ndarray,
     volume_usd: np.ndarray,
     *,
-    coefficient: float,
+    coefficient: float | np.ndarray,
     slices: int = 1,
     hours: float = 0.0,
     adverse: float = 0.0,
@@ -72,7 +72,7 @@ def square_root_impact(
         Daily volatility, a fraction.
     volume_usd : ndarray (asset,)
         Daily volume over all venues, US dollars at the mark.
-    coefficient : float
+    coefficient : float or ndarray (asset,)
         Impact of closing one day's volume, in daily volatilities; about one half to one.
     slices : int
         Equal parts a position is closed in, far enough apart for the market to recover.
@@ -104,7 +104,7 @@ def square_root_impact(
     """
     volatility, volume_usd = np.asarray(volatility, "f8"), np.asarray(volume_usd, "f8")
     for name, value in (("coefficient", coefficient), ("hours", hours), ("adverse", adverse)):
-        if not (np.isfinite(value) and value >= 0):
+        if not (np.isfinite(value) & (np.asarray(value) >= 0)).all():
             raise ConfigError(f"liquidation.impact: {name} is {value}; write a number from 0 up")
     if not 0 <= permanent <= 1:
         raise ConfigError(

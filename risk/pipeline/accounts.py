@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from risk.cube import load_record, open_cube, open_drivers
 from risk.drivers import take_drivers
 from risk.liquidation import account_losses
+from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night
 
 _SCHEMA = pa.schema(
@@ -24,19 +25,20 @@ _SCHEMA = pa.schema(
 def write_accounts(night: Night, book: pa.Table) -> None:
     """Write `accounts.parquet`: all accounts in the stresses, deficits alone in sampled sets."""
     config, folder = night.config, night.folder
+    impact = read_impact(night)
     parts = [_SCHEMA.empty_table()]
     cube, drivers = open_cube(folder), open_drivers(folder)
     for name in config.scenarios.names:
         if name == "stress":
             record = load_record(folder / "scenarios" / "stress.zarr")
-            parts.append(_named(name, account_losses(book, record)))
+            parts.append(_named(name, account_losses(book, record, impact)))
             continue
         deficit = cube[name].deficit.sum("cell").values
         index = worst_scenarios(deficit, config.accounts.worst_scenarios)
         if not len(index):
             continue
         record = take_drivers(drivers[name].to_dataset().load(), index)
-        losses = account_losses(book, record)
+        losses = account_losses(book, record, impact)
         losses = losses.filter(pc.greater(losses["deficit_usd"], 0))
         place = losses.schema.get_field_index("scenario")
         numbers = pa.array(index, pa.int32()).take(losses["scenario"].combine_chunks())

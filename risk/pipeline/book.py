@@ -15,6 +15,7 @@ from risk.liquidation import build_ladders
 from risk.margin.book import build_book
 from risk.market.history import load_history, universe
 from risk.pipeline.files import read_json, write_json
+from risk.pipeline.impact import read_impact, write_volumes
 from risk.pipeline.night import Night, Progress
 from risk.pipeline.scenarios import path_settings, scenario_labels
 from risk.snapshot import load_snapshot
@@ -45,6 +46,7 @@ def load_book(night: Night, progress: Progress | None = None) -> None:
     book = mark_unpriced(book, assets).append_column("gross_notional_usd", gross)
     pq.write_table(book, folder / "book.parquet")
     pq.write_table(snapshot.quarantine, folder / "quarantine.parquet")
+    write_volumes(night, snapshot.contracts)
     pq.write_table(findings.insurance_funds(snapshot.venues, history), folder / "funds.parquet")
     write_json(
         folder / "snapshot.json",
@@ -61,7 +63,7 @@ def build_book_ladders(night: Night, progress: Progress | None = None) -> None:
     config, folder = night.config, night.folder
     assets = read_json(folder / "market.json")["assets"]
     book = pq.read_table(folder / "book.parquet")
-    ladders = build_ladders(book, assets, config.cells, config.max_cells)
+    ladders = build_ladders(book, assets, config.cells, config.max_cells, impact=read_impact(night))
     ladders.save(folder / "ladders")
     write_json(folder / "plan.json", {"monte_carlo": path_settings(config)})
     # A resumed run keeps its cube: wiping it would throw the finished blocks away.

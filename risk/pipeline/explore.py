@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 from risk import explore as searches
 from risk.cube import plain_text
 from risk.pipeline.files import load_calibration
+from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night
 
 
@@ -27,6 +28,7 @@ def explore(night: Night, book: pa.Table, assets: list[str]) -> None:
             labels=config.cells,
             max_cells=config.max_cells,
             horizon_days=config.horizon_days,
+            impact=read_impact(night),
         )
         for name, table in tables.items():
             plain_text(table).to_zarr(
@@ -43,5 +45,6 @@ def explore(night: Night, book: pa.Table, assets: list[str]) -> None:
             reverse,
             seed=config.seed,
             horizon_days=config.horizon_days,
+            impact=read_impact(night),
         )
         plain_text(found).to_zarr(folder / "reverse.zarr", mode="w", consolidated=False)

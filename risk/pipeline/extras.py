@@ -9,6 +9,11 @@ import pyarrow as pa
 from risk.pipeline.explore import explore
 from risk.pipeline.night import Night
 from risk.pipeline.regulate import regulate
+from risk.pipeline.rounds import compare_rounds
 
 #: Called in this order with the night, its book and its assets; each writes its own artifact.
-EXTRAS: tuple[Callable[[Night, pa.Table, list[str]], None], ...] = (explore, regulate)
+EXTRAS: tuple[Callable[[Night, pa.Table, list[str]], None], ...] = (
+    explore,
+    regulate,
+    compare_rounds,
+)

@@ -16,6 +16,7 @@ from risk.measures import measure_cube
 from risk.pipeline.accounts import write_accounts
 from risk.pipeline.extras import EXTRAS
 from risk.pipeline.files import read_json, write_tree
+from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night, Progress
 
 #: What a position's row says of a sampled set: 99 % value at risk, 97.5 % expected shortfall.
@@ -53,7 +54,7 @@ def measure(night: Night, progress: Progress | None = None) -> None:
         write_tree(measures, folder / "measures.zarr")
     pq.write_table(_positions(night, book), folder / "positions.parquet")
     write_accounts(night, book)
-    curves = liquidation_curve(book, assets, CURVE_MOVES)
+    curves = liquidation_curve(book, assets, CURVE_MOVES, read_impact(night))
     plain_text(curves).to_zarr(folder / "curves.zarr", mode="w", consolidated=False)
     sensitivity = findings.gap_sensitivity(folder, config)
     if sensitivity is not None:
@@ -69,6 +70,7 @@ def _positions(night: Night, book: pa.Table) -> pa.Table:
     labels = book.select(names)
     targets = night.config.margin
     parts = []
+    impact = read_impact(night)
     for name in night.config.scenarios.names:
         columns = {"scenario_set": pa.array([name] * len(book), pa.string())}
         columns |= {column: margin[column] for column in margin.column_names}
@@ -78,12 +80,13 @@ def _positions(night: Night, book: pa.Table) -> pa.Table:
             columns |= {column: nulls for column in (*TAILS, *NEEDS)}
         else:
             drivers = open_drivers(night.folder)[name].to_dataset().load()
-            tails = position_tails(book, drivers)
+            tails = position_tails(book, drivers, impact=impact)
             needs = required_margins(
                 book,
                 drivers,
                 deficit_probability=targets.target_deficit_probability,
                 liquidation_probability=targets.target_liquidation_probability,
+                impact=impact,
             )
             found = {column: tails[column].values for column in TAILS}
             found |= {column: needs[column].values for column in NEEDS}

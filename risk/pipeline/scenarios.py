@@ -18,6 +18,7 @@ from risk.market.gaps import calibrated_gap, gap_shares
 from risk.market.history import load_history, universe
 from risk.market.volatility import ewma_model, garch_model
 from risk.pipeline.files import write_json
+from risk.pipeline.impact import write_impact
 from risk.pipeline.night import Night, Progress
 from risk.replay import write_bars
 from risk.scenarios.historical import historical_drivers
@@ -38,6 +39,7 @@ def prepare_scenarios(night: Night, progress: Progress | None = None) -> None:
         copula=drawn is not None and drawn.model == "t_copula",
     )
     plain_text(calibration).to_zarr(folder / "calibration.zarr", mode="w", consolidated=False)
+    write_impact(night, history, assets, calibration["volatility"])
     records = historical_records(config, history, assets, calibration, night.as_of)
     if config.scenarios.stress:
         stresses = load_stresses(config.scenarios.stress.folder)

@@ -1,0 +1,130 @@
+"""A night with the cascade on: same bytes however it is run, and both rounds side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from risk import pipeline
+from risk.config import load_config
+from risk.drivers import slice_drivers
+from risk.errors import ConfigError
+from risk.liquidation import account_losses, build_ladders, square_root_impact, walk
+from risk.sample import write_sample
+from tests.test_pipeline import assert_same, write_config
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A thin market, so that a small book moves it.
+LIQUIDATION = {"impact": {"coefficient": 30.0}, "cascade": {"permanent": 0.3}}
+SCENARIOS = {
+    "historical": {"windows": 60, "gap": 0.3},
+    "monte_carlo": {"paths": 300, "steps": 12, "block": 128},
+    "stress": {"folder": str(ROOT / "configs/stresses")},
+}
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    out = tmp_path_factory.mktemp("sample")
+    write_sample(out, positions=400, seed=7, venue_rules=ROOT / "configs/venues")
+    return out
+
+
+def night(folder, sample, **changes):
+    given = {"liquidation": LIQUIDATION, "scenarios": SCENARIOS, "limits": None} | changes
+    return load_config(write_config(folder, sample, **given))
+
+
+@pytest.fixture(scope="module")
+def finished(sample, tmp_path_factory):
+    return pipeline.run(night(tmp_path_factory.mktemp("plain"), sample))
+
+
+def impact_of(run, cascade):
+    table = pq.read_table(run.path / "impact.parquet")
+    volume = table["volume_usd"].to_numpy()
+    return square_root_impact(
+        table["volatility"].to_numpy(),
+        np.where(np.isnan(volume), 1.0, volume),
+        coefficient=30.0,
+        cascade=cascade,
+        permanent=0.3,
+    )
+
+
+def test_dask_writes_the_same_bytes_with_the_cascade_on(sample, finished, tmp_path, monkeypatch):
+    """Law 5, over executor, workers and order."""
+    forward = pipeline.book.plan_blocks
+    monkeypatch.setattr(pipeline.book, "plan_blocks", lambda *a: forward(*a)[::-1])
+    execution = {"executor": "dask", "workers": 2}
+    assert_same(finished, pipeline.run(night(tmp_path, sample, execution=execution)))
+
+
+def test_the_report_holds_the_first_round_beside_the_cascade(finished):
+    rows = pq.read_table(finished.path / "cascade.parquet").to_pandas()
+    book = pq.read_table(finished.path / "book.parquet")
+    stress = finished.drivers["stress"].to_dataset().load()
+    assets = [str(name) for name in stress.asset.values]
+    for column, cascade in (("first_round", False), ("cascade", True)):
+        ladders = build_ladders(
+            book, assets, ["asset"], max_cells=1000, impact=impact_of(finished, cascade)
+        )
+        expected = walk(ladders, stress).sum("cell")
+        for name in ("pnl", "deficit", "liquidations", "liquidated_notional"):
+            found = rows[(rows.scenario_set == "stress") & (rows.measure == name)]
+            assert found.scenario.tolist() == [str(label) for label in stress.label.values]
+            np.testing.assert_allclose(found[column], expected[name].values, rtol=1e-9, atol=1e-3)
+    counts = rows[rows.measure == "liquidations"]
+    assert (counts.cascade >= counts.first_round).all()
+    assert counts.amplification.max() > 1.02
+    facts = finished.facts.to_pandas().set_index("fact_id").value
+    mean = counts[(counts.scenario_set == "monte_carlo")].iloc[0]
+    assert facts["cascade.monte_carlo.set.liquidations.cascade"] == mean.cascade
+    assert 'id="cascade"' in (finished.path / "report.html").read_text()
+
+
+def test_positions_and_accounts_are_closed_in_the_same_cascade(finished):
+    """The cube, the positions and the accounts are one night."""
+    book = pq.read_table(finished.path / "book.parquet")
+    stress = slice_drivers(finished.drivers["stress"].to_dataset().load(), 0, 5)
+    losses = account_losses(book, stress, impact_of(finished, True)).to_pandas()
+    deficit = losses.groupby("scenario").deficit_usd.sum()
+    cube = finished.cube["stress"].deficit.sum("cell").values[:5]
+    np.testing.assert_allclose(deficit, cube, rtol=1e-9, atol=1e-3)
+    kept = pq.read_table(finished.path / "accounts.parquet").to_pandas()
+    kept = kept[(kept.scenario_set == "stress") & (kept.scenario < 5)]
+    np.testing.assert_allclose(kept.groupby("scenario").deficit_usd.sum(), cube, atol=1e-3)
+    positions = finished.positions.to_pandas()
+    mine = positions[positions.scenario_set == "monte_carlo"]
+    mean = (finished.cube["monte_carlo"].liquidations.sum("cell")).values.mean()
+    assert mine.liquidation_probability.sum() == pytest.approx(mean, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("impact", "words"),
+    [
+        ({"coefficient": 1.0, "assets": {"XYZ": 1.0}}, "XYZ has no price in the history"),
+        ({"coefficient": 1.0, "volume": "contracts"}, None),
+    ],
+)
+def test_volumes_come_from_the_history_or_the_contracts(sample, tmp_path, impact, words):
+    config = night(tmp_path, sample, liquidation={"impact": impact})
+    opened = pipeline.night.open_night(config)
+    try:
+        pipeline.book.load_book(opened)
+        if words:
+            with pytest.raises(ConfigError, match=words):
+                pipeline.scenarios.prepare_scenarios(opened)
+            return
+        pipeline.scenarios.prepare_scenarios(opened)
+        found = pipeline.impact.read_impact(opened)
+    finally:
+        pipeline.night.close(opened)
+    listed = pq.read_table(opened.folder / "volumes.parquet").to_pandas()
+    btc = listed.set_index("asset").volume_usd["BTC"]
+    assert btc in found.volume_usd
+    assert not found.joint.any()
