@@ -210,3 +210,38 @@ def _gap_points(drivers: xr.Dataset, direction: int, extreme: np.ndarray) -> np.
         waits = np.flatnonzero((count < most - gap) & (place == most - count))
         points[:, gap, scenario[waits], 0, asset[waits]] = before[waits]
     return points
+
+
+def scale_moves(drivers: xr.Dataset, multiple: np.ndarray) -> xr.Dataset:
+    """The same scenarios in another volatility: every log move times a number per asset.
+
+    Parameters
+    ----------
+    drivers : Dataset
+        A driver record.
+    multiple : ndarray (asset,)
+        Above zero.
+
+    Returns
+    -------
+    Dataset
+        Extremes, ends and gaps keep their order, so it is a driver record again.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> fall = make_drivers(np.array([[0.5]]), np.array([[1.0]]), np.array([[0.5]]),
+    ...     assets=["BTC"], label=["fall"], source=["by hand"])
+    >>> scale_moves(fall, np.array([2.0]))["low"].values
+    array([[0.25]])
+    """
+    multiple = np.asarray(multiple, "f8")
+    if not (multiple > 0).all():
+        raise DataError("moves are scaled by numbers above zero")
+    power = multiple[drivers["gap_asset"].values]
+    moves = {name: drivers[name].copy(data=drivers[name].values ** multiple) for name in DRIVERS}
+    jumps = {
+        name: drivers[name].copy(data=drivers[name].values ** power)
+        for name in ("gap_before", "gap_landing")
+    }
+    return drivers.assign(moves | jumps)

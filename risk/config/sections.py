@@ -87,6 +87,16 @@ class Margin(Keys):
 
     target_deficit_probability: Probability = 0.01
     target_liquidation_probability: Probability = 0.05
+    #: Sets that margin adequacy is measured on; the report shows the first. None: not measured.
+    adequacy: tuple[Literal["historical", "monte_carlo"], ...] = ()
+    #: Share added to every requirement in calm times.
+    buffer: Annotated[float, Field(ge=0, le=10, strict=True)] = 0.25
+    #: Weight of the requirement at stressed volatility.
+    stressed_weight: Fraction = 0.25
+    #: One more unit of collateral, as a share of the notional.
+    unit: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.01
+    #: Impact of closing one day's volume, in daily volatilities, in suggested tiers.
+    tier_impact: Annotated[float, Field(ge=0, le=100, strict=True)] = 0.5
 
 
 class Accounts(Keys):

@@ -6,11 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from risk.config import Config
+from risk.findings.adequacy import margin_adequacy
 from risk.findings.rounds import cascade_section
 from risk.reports import Section
 
 #: One function per section, in the order of the page; None where the run does not have it.
-SECTIONS: tuple[Callable[[Path, Config], Section | None], ...] = (cascade_section,)
+SECTIONS: tuple[Callable[[Path, Config], Section | None], ...] = (
+    cascade_section,
+    margin_adequacy,
+)
 
 
 def sections(folder: Path, config: Config) -> tuple[Section, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
+from risk.pipeline.adequacy import adequacy
 from risk.pipeline.explore import explore
 from risk.pipeline.night import Night
 from risk.pipeline.regulate import regulate
@@ -16,4 +17,5 @@ EXTRAS: tuple[Callable[[Night, pa.Table, list[str]], None], ...] = (
     explore,
     regulate,
     compare_rounds,
+    adequacy,
 )
