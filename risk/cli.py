@@ -47,6 +47,7 @@ _EXAMPLES = {
     "margin": ["bulkhead margin data --out margin.parquet"],
     "run": [
         "bulkhead run configs/demo.yaml",
+        "bulkhead run configs/demo.yaml --what-if more-collateral.yaml",
         "bulkhead run configs/nightly.yaml --as-of 2025-06-29 --workers 8 --out /srv/runs",
     ],
     "backtest": [
@@ -91,6 +92,8 @@ def _show_run(run: Any) -> int:
     from risk import terminal
 
     _print(terminal.summary(run))
+    if (run.path / "what_if.parquet").exists():
+        _print(terminal.what_if_table(run.path))
     print(run.path / "report.html")
     return 3 if run.breaches else 0
 

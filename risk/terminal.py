@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -136,6 +138,32 @@ def summary(run: Run) -> Group:
     columns = ["scenario set", *_AMOUNTS, *_COUNTS]
     title = f"Night of {run.as_of}, USD" + (", SYNTHETIC" if run.is_synthetic else "")
     return Group(table(title, columns, rows), *map(Text, lines))
+
+
+def what_if_table(folder: Path) -> Table:
+    """What a branch changed, measure by measure, with the error of each difference."""
+    import pyarrow.parquet as pq
+
+    from risk.findings.branch import words_of
+
+    rows = [
+        row for row in pq.read_table(folder / "what_if.parquet").to_pylist() if not row["scenario"]
+    ]
+    title = json.loads((folder / "what_if.json").read_text(encoding="utf-8"))["title"]
+
+    def text(row: dict[str, Any], name: str) -> str:
+        value = row[name]
+        if row["unit"] == "USD" or value is None:
+            return money(value)
+        return f"{value:,.2f}"
+
+    names = ("base", "branch", "difference", "standard_error")
+    shown = [
+        [row["scenario_set"], words_of(row["measure"]), *(text(row, name) for name in names)]
+        for row in rows
+    ]
+    columns = ["set", "measure", "base", "branch", "difference", "error"]
+    return table(f"What if: {title}, USD", columns, shown, n_text=2)
 
 
 def stress_summary(title: str, cells: pa.Table, coverage: pa.Table, notes: Sequence[str]) -> Group:

@@ -22,6 +22,7 @@ def run(
     out: Path | None = None,
     workers: int | None = None,
     executor: Literal["plain", "dask"] | None = None,
+    what_if: Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     clock: Callable[[], float] | None = None,
 ) -> Run:
@@ -44,6 +45,9 @@ def run(
         Worker processes instead of the config's.
     executor : {"plain", "dask"}, optional
         In this process or on dask, instead of the config's.
+    what_if : Path, optional
+        File of changes to the book: docs/what_if.md. The night is run first, or recognised; its
+        branch goes to what_if/ of the out folder and is measured against it.
     progress : callable (stage, done, total), optional
     clock : callable () -> seconds, optional
         For the timings in the manifest.
@@ -51,10 +55,10 @@ def run(
     Returns
     -------
     Run
-        The finished run.
+        The finished run; the branch if there is one.
     """
     from risk import pipeline
-    from risk.config import load_config
+    from risk.config import WhatIf, load_config
 
     night = load_config(
         config,
@@ -64,7 +68,15 @@ def run(
         execution__workers=workers,
         execution__executor=executor,
     )
-    return pipeline.run(night, progress=progress, clock=clock)
+    if what_if is None:
+        return pipeline.run(night, progress=progress, clock=clock)
+    from risk.snapshot.what_if import load_what_if
+
+    load_what_if(what_if)  # a file that is wrong is refused before the night is run
+    base = pipeline.run(night, progress=progress, clock=clock)
+    branch = WhatIf(file=what_if, base=base.path)
+    aside = night.model_copy(update={"what_if": branch, "out": night.out / "what_if"})
+    return pipeline.run(aside, progress=progress, clock=clock)
 
 
 def backtest(

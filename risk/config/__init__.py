@@ -24,6 +24,7 @@ from risk.config.sections import (
     Measures,
     Schedule,
     Tls,
+    WhatIf,
 )
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Schedule",
     "Stress",
     "Tls",
+    "WhatIf",
     "config_digest",
     "config_identity",
     "load_config",

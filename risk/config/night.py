@@ -12,7 +12,15 @@ from pydantic import Field, field_validator
 
 from risk.config.keys import Count, Flag, Keys
 from risk.config.scenarios import Scenarios
-from risk.config.sections import Accounts, Execution, Liquidation, Margin, Measures, Schedule
+from risk.config.sections import (
+    Accounts,
+    Execution,
+    Liquidation,
+    Margin,
+    Measures,
+    Schedule,
+    WhatIf,
+)
 from risk.schema import LABELS
 
 
@@ -39,6 +47,8 @@ class Config(Keys):
     schedule: Schedule = Schedule()
     #: Run on a snapshot without a single position instead of refusing it.
     allow_empty: Flag = False
+    #: A branch beside a finished run; `bulkhead run --what-if` sets it.
+    what_if: WhatIf | None = None
     out: Path
 
     @field_validator("cells")
@@ -65,6 +75,7 @@ NOT_IDENTITY: Any = {
     "out": True,
     "execution": True,
     "schedule": True,
+    "what_if": True,
     "scenarios": {"stress": {"folder"}},
 }
 

@@ -106,6 +106,13 @@ class Accounts(Keys):
     worst_scenarios: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 20
 
 
+class WhatIf(Keys):
+    """A branch of a night: its changes, and the finished run it is measured against."""
+
+    file: Path
+    base: Path
+
+
 class Tls(Keys):
     """Certificates of a remote dask scheduler."""
 

@@ -15,11 +15,13 @@ import xarray as xr
 from risk.config import Margin
 from risk.cube import open_drivers
 from risk.drivers import scale_moves
+from risk.liquidation.impact import Impact
 from risk.liquidation.tails import margins_with, position_tails, required_margins
 from risk.market.history import load_history
 from risk.market.stressed import volatility_multiples
 from risk.measures.adequacy import adequacy_table, jump_allowance, tool_margins
 from risk.pipeline.files import load_calibration
+from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night
 
 #: What the night has measured of every position already.
@@ -49,7 +51,7 @@ def adequacy(night: Night, book: pa.Table, assets: list[str]) -> None:
     for name in sets:
         drivers = open_drivers(folder)[name].to_dataset().load()
         measured = everyone.filter(pc.equal(everyone["scenario_set"], name))
-        found = _solve(book, drivers, measured, multiples, wanted)
+        found = _solve(book, drivers, measured, multiples, wanted, read_impact(night))
         label = pa.array([name] * found.table.num_rows, pa.string())
         tables.append(found.table.add_column(0, "scenario_set", label))
         label = pa.array([name] * found.positions.num_rows, pa.string())
@@ -67,7 +69,12 @@ class _Found:
 
 
 def _solve(
-    book: pa.Table, drivers: xr.Dataset, measured: pa.Table, multiples: xr.Dataset, wanted: Margin
+    book: pa.Table,
+    drivers: xr.Dataset,
+    measured: pa.Table,
+    multiples: xr.Dataset,
+    wanted: Margin,
+    impact: Impact | None,
 ) -> _Found:
     """Requirements of every position of one set, and their totals."""
 
@@ -77,6 +84,7 @@ def _solve(
             record,
             deficit_probability=wanted.target_deficit_probability,
             liquidation_probability=wanted.target_liquidation_probability,
+            impact=impact,
         )
 
     stressed = needs(scale_moves(drivers, multiples["stressed"].values))
@@ -93,9 +101,8 @@ def _solve(
         if target == wanted.target_deficit_probability:
             columns[name] = columns["required"]
             continue
-        columns[name] = required_margins(book, drivers, deficit_probability=target)[
-            "required_margin"
-        ].values
+        one = required_margins(book, drivers, deficit_probability=target, impact=impact)
+        columns[name] = one["required_margin"].values
     columns |= tool_margins(
         columns["required"],
         columns["required_stressed"],
@@ -103,7 +110,7 @@ def _solve(
         buffer=wanted.buffer,
         stressed_weight=wanted.stressed_weight,
     )
-    columns |= _one_more_unit(book, drivers, measured, wanted.unit)
+    columns |= _one_more_unit(book, drivers, measured, wanted.unit, impact)
     for name in ("notional", "equity"):
         columns[name] = book[f"{name}_usd"].to_numpy(zero_copy_only=False)
     columns = {name: values[kept] for name, values in columns.items()}
@@ -116,7 +123,7 @@ def _solve(
 
 
 def _one_more_unit(
-    book: pa.Table, drivers: xr.Dataset, before: pa.Table, unit: float
+    book: pa.Table, drivers: xr.Dataset, before: pa.Table, unit: float, impact: Impact | None
 ) -> dict[str, np.ndarray]:
     """What posting `unit` of the notional more changes, position by position."""
     extra = unit * book["notional_usd"].to_numpy(zero_copy_only=False)
@@ -125,7 +132,7 @@ def _one_more_unit(
         book["equity_usd"].to_numpy(zero_copy_only=False) + extra,
         list(drivers.asset.values),
     )
-    after = position_tails(richer, drivers)
+    after = position_tails(richer, drivers, impact=impact)
     trigger = [table["trigger"].to_numpy(zero_copy_only=False) for table in (book, richer)]
     distance = np.abs(trigger[1] - trigger[0])
     return {

@@ -14,6 +14,7 @@ from risk.errors import ConfigError, DataError
 from risk.liquidation import build_ladders
 from risk.margin.book import build_book
 from risk.market.history import load_history, universe
+from risk.pipeline.branch import branch_snapshot
 from risk.pipeline.files import read_json, write_json
 from risk.pipeline.impact import read_impact, write_volumes
 from risk.pipeline.night import Night, Progress
@@ -25,6 +26,7 @@ def load_book(night: Night, progress: Progress | None = None) -> None:
     """Read and check the snapshot; margin every position; keep the bad rows with their reasons."""
     config, folder = night.config, night.folder
     snapshot = load_snapshot(config.snapshot, as_of=night.as_of, venue_folders=[config.venues])
+    snapshot = branch_snapshot(night, snapshot)
     if not snapshot.n_rows and not config.allow_empty:
         raise DataError(
             f"{snapshot.path}: the book holds no position; set allow_empty: true if that is right"

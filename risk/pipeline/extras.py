@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pyarrow as pa
 
 from risk.pipeline.adequacy import adequacy
+from risk.pipeline.branch import compare_branch
 from risk.pipeline.explore import explore
 from risk.pipeline.night import Night
 from risk.pipeline.regulate import regulate
@@ -18,4 +19,5 @@ EXTRAS: tuple[Callable[[Night, pa.Table, list[str]], None], ...] = (
     regulate,
     compare_rounds,
     adequacy,
+    compare_branch,
 )

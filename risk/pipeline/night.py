@@ -13,7 +13,7 @@ from risk.engine import Workers
 from risk.errors import ConfigError
 from risk.pipeline.files import digests
 from risk.snapshot import resolve_snapshot
-from risk.store import Run, Workspace, finished_run, open_run, open_workspace, run_id
+from risk.store import Run, Workspace, file_digest, finished_run, open_run, open_workspace, run_id
 
 #: Called with a stage's name, how much of it is done and how much there is.
 Progress = Callable[[str, int, int], None]
@@ -75,6 +75,8 @@ def open_night(config: Config) -> Night:
     for key, where in (("capital", config.capital), ("limits", config.limits)):
         if where is not None:
             inputs |= {f"{key}/{name}": d for name, d in digests(where, "*.yaml").items()}
+    if config.what_if is not None:
+        inputs["what_if"] = file_digest(config.what_if.file)
     name = run_id(inputs, config_digest(config), as_of)
     done = finished_run(config.out, as_of, name)
     workspace = None if done else open_workspace(config.out, as_of, name)
