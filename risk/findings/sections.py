@@ -9,11 +9,13 @@ from risk.config import Config
 from risk.findings.adequacy import margin_adequacy
 from risk.findings.branch import what_if
 from risk.findings.rounds import cascade_section
+from risk.findings.waterfall import waterfall_section
 from risk.reports import Section
 
 #: One function per section, in the order of the page; None where the run does not have it.
 SECTIONS: tuple[Callable[[Path, Config], Section | None], ...] = (
     cascade_section,
+    waterfall_section,
     margin_adequacy,
     what_if,
 )
