@@ -104,6 +104,21 @@ def test_positions_and_accounts_are_closed_in_the_same_cascade(finished):
     assert mine.liquidation_probability.sum() == pytest.approx(mean, rel=1e-9)
 
 
+def test_the_waterfall_of_the_night_pays_the_deficits_of_its_cube(finished):
+    """Every stress, and the worst scenarios of the sampled sets."""
+    rows = pq.read_table(finished.path / "waterfall.parquet").to_pandas()
+    for name, mine in rows.groupby("scenario_set"):
+        whole = mine.groupby("scenario").deficit.sum()
+        deficit = finished.cube[name].deficit.sum("cell").values
+        np.testing.assert_allclose(whole, deficit[whole.index], rtol=1e-9, atol=1e-3)
+        if name != "stress":
+            assert len(whole) == min(20, (deficit > 0).sum())
+            assert whole.min() >= np.sort(deficit)[-len(whole)] * (1 - 1e-9)
+    paid = rows.paid_by_fund + rows.paid_by_winners + rows.unpaid
+    np.testing.assert_allclose(rows.deficit, paid, atol=1e-3)
+    assert 'id="waterfall"' in (finished.path / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("impact", "words"),
     [

@@ -15,12 +15,15 @@ with own_cache():
     )
     from risk.liquidation.tails import position_tails
     from risk.liquidation.walk import walk
+    from risk.liquidation.waterfall import Waterfall, auto_deleverage
 
 __all__ = [
     "Impact",
     "Ladders",
     "Uncovered",
+    "Waterfall",
     "account_losses",
+    "auto_deleverage",
     "build_ladders",
     "collateral_needed",
     "contrast",

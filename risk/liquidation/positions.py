@@ -23,7 +23,7 @@ from risk.liquidation.walk import adverse_extremes, group_gaps
 _AMOUNTS = ("pnl", "venue_gain", "deficit", "market_cost", "liquidated_notional")
 
 
-def _outcomes(closing: Closing, drivers: xr.Dataset) -> Iterator[dict[str, np.ndarray]]:
+def scenario_outcomes(closing: Closing, drivers: xr.Dataset) -> Iterator[dict[str, np.ndarray]]:
     """One dict of (position,) columns per scenario."""
     terms = closing.terms
     which = np.full(len(terms.row), -1)
@@ -61,7 +61,7 @@ def position_outcomes(
         survived, 1 stopped, 2 liquidated); `row` on (position,) is the row in the book.
     """
     closing = close_out_terms(book, list(drivers.asset.values), impact)
-    stacked = list(_outcomes(closing, drivers))
+    stacked = list(scenario_outcomes(closing, drivers))
     dims = ("scenario", "position")
     names = stacked[0] if stacked else ()
     data = {name: (dims, np.stack([one[name] for one in stacked])) for name in names}
@@ -91,7 +91,7 @@ def account_losses(book: pa.Table, drivers: xr.Dataset, impact: Impact | None = 
     venues, venue = label_codes(priced["venue"])
     key, group = np.unique(account * max(len(venues), 1) + venue, return_inverse=True)
     parts = []
-    for i, out in enumerate(_outcomes(closing, drivers)):
+    for i, out in enumerate(scenario_outcomes(closing, drivers)):
         sums = [
             np.bincount(group, column, len(key))
             for column in (out["pnl"], out["deficit"], out["outcome"] == LIQUIDATED)

@@ -12,12 +12,14 @@ from risk.pipeline.explore import explore
 from risk.pipeline.night import Night
 from risk.pipeline.regulate import regulate
 from risk.pipeline.rounds import compare_rounds
+from risk.pipeline.waterfall import settle_deficits
 
 #: Called in this order with the night, its book and its assets; each writes its own artifact.
 EXTRAS: tuple[Callable[[Night, pa.Table, list[str]], None], ...] = (
     explore,
     regulate,
     compare_rounds,
+    settle_deficits,
     adequacy,
     compare_branch,
 )
