@@ -12,6 +12,7 @@ import sys
 SECTIONS = {
     "The ladder kernel, one thread, against NumPy in chunks": "benchmarks.kernel",
     "The engine, against drawing the same paths": "benchmarks.engine",
+    "Measures of a stored cube, and the roll-up": "benchmarks.measures",
     "The whole night, from the command line": "benchmarks.night",
     "Variance reduction, against plain draws": "benchmarks.variance",
 }

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
-from risk.reports.limits import Limit, evaluate_limits
+from risk.reports.limits import NO_NIGHT, Limit, change, evaluate_limits
 
 _TEXT, _NUMBER = pa.string(), pa.float64()
 
@@ -27,11 +27,6 @@ STANDING = pa.schema(
         pa.field("change", _TEXT),
     ]
 )
-
-#: State of a limit on a night there is no run of.
-NO_NIGHT = "no night"
-
-_CROSSED = ("breach", "warning")
 
 
 class _Dated(Protocol):
@@ -100,27 +95,6 @@ def limit_changes(limits: tuple[Limit, ...], before: pa.Table | None, after: pa.
             }
         )
     return pa.Table.from_pylist(rows, schema=STANDING)
-
-
-def change(before: str, after: str) -> str | None:
-    """What became of a limit between two nights.
-
-    Examples
-    --------
-    >>> [change(*pair) for pair in (("warning", "breach"), ("breach", "breach"))]
-    ['new', 'continuing']
-    >>> [change("breach", after) for after in ("warning", "within", "not evaluated")]
-    ['eased', 'cured', 'lost']
-    >>> change("within", "within") is None
-    True
-    """
-    if after in _CROSSED:
-        if before == after:
-            return "continuing"
-        return "eased" if before == "breach" else "new"
-    if before in _CROSSED:
-        return "cured" if after == "within" else "lost"
-    return None
 
 
 def _values(facts: pa.Table) -> Mapping[str, float | None]:

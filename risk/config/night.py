@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from risk.config.keys import Count, Flag, Keys
 from risk.config.scenarios import Scenarios
@@ -41,6 +41,10 @@ class Config(Keys):
     measures: Measures = Measures()
     margin: Margin = Margin()
     accounts: Accounts = Accounts()
+    #: ``latest``: the last finished run of an earlier night in `out`, for what changed since.
+    previous: Literal["none", "latest"] = "none"
+    #: Split the change of value at risk since that night into its causes.
+    explain: Flag = False
     capital: Path | None = None
     limits: Path | None = None
     execution: Execution = Execution()
@@ -50,6 +54,12 @@ class Config(Keys):
     #: A branch beside a finished run; `bulkhead run --what-if` sets it.
     what_if: WhatIf | None = None
     out: Path
+
+    @model_validator(mode="after")
+    def _explained_against_something(self) -> Config:
+        if self.explain and self.previous == "none":
+            raise ValueError("explain: true needs previous: latest")
+        return self
 
     @field_validator("cells")
     @classmethod

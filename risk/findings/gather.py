@@ -22,6 +22,7 @@ from risk.findings.quality import quality
 from risk.findings.sections import sections
 from risk.findings.stresses import sampled_deficits, stress_totals, worst_accounts
 from risk.reports import (
+    PreviousNight,
     ReportInputs,
     load_limits,
     render_capital,
@@ -57,6 +58,7 @@ def report_inputs(
         "accounts": worst_accounts(book, losses, stresses),
         "funds": funds,
         "entity": capital.entity if capital else "the reporting entity",
+        "previous": _previous(folder),
         "limits": load_limits(config.limits) if config.limits else (),
         "parameters": parameters(config, market),
         "quality": quality(book, market, snapshot),
@@ -117,6 +119,19 @@ def _stored(path: Path) -> xr.Dataset | None:
     if not path.exists():
         return None
     return read_dataset(path)
+
+
+def _previous(folder: Path) -> PreviousNight | None:
+    """The facts of the night before that the run was given."""
+    facts = _table(folder / "previous.parquet")
+    if facts is None:
+        return None
+    notes = facts.schema.metadata
+    return PreviousNight(
+        as_of=dt.date.fromisoformat(notes[b"as_of"].decode()),
+        run_id=notes[b"run_id"].decode(),
+        values=dict(zip(facts["fact_id"].to_pylist(), facts["value"].to_pylist(), strict=True)),
+    )
 
 
 def _table(path: Path) -> pa.Table | None:

@@ -8,18 +8,25 @@ from pathlib import Path
 from risk.config import Config
 from risk.findings.adequacy import margin_adequacy
 from risk.findings.branch import what_if
+from risk.findings.explained import explained_section
 from risk.findings.fit import calibration
 from risk.findings.moves import moves
 from risk.findings.rounds import cascade_section
+from risk.findings.tail import parts_section, settled_section
+from risk.findings.watch import watch_section
 from risk.findings.waterfall import waterfall_section
 from risk.reports import Section
 
 #: One function per section, in the order of the page; None where the run does not have it.
 SECTIONS: tuple[Callable[[Path, Config], Section | None], ...] = (
+    parts_section,
+    settled_section,
     cascade_section,
     moves,
     waterfall_section,
     margin_adequacy,
+    watch_section,
+    explained_section,
     what_if,
     calibration,
 )

@@ -4,9 +4,11 @@ P&L is gain positive, losses are loss positive, results are losses positive; `co
 (0, 1). Labelled arrays are measured along ``dim="scenario"``.
 """
 
+from risk.measures.compare import ESTIMATES, compare_estimators, convergence
 from risk.measures.contribution import (
     expected_shortfall_contributions,
     incremental,
+    value_at_risk_contribution_errors,
     value_at_risk_contributions,
 )
 from risk.measures.cube import measure_cube
@@ -34,11 +36,14 @@ from risk.measures.tail import expected_shortfall, value_at_risk
 from risk.measures.weighting import age_weights, volatility_scaled
 
 __all__ = [
+    "ESTIMATES",
     "HarrellDavis",
     "Interval",
     "SampleError",
     "Tail",
     "age_weights",
+    "compare_estimators",
+    "convergence",
     "cornish_fisher_value_at_risk",
     "expected_shortfall",
     "expected_shortfall_contributions",
@@ -53,6 +58,7 @@ __all__ = [
     "student_t_expected_shortfall",
     "student_t_value_at_risk",
     "value_at_risk",
+    "value_at_risk_contribution_errors",
     "value_at_risk_contributions",
     "value_at_risk_interval",
     "value_at_risk_standard_error",

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pyarrow as pa
 
 from risk.pipeline.adequacy import adequacy
+from risk.pipeline.attribute import attribute
+from risk.pipeline.before import compare_with_before
 from risk.pipeline.branch import compare_branch
 from risk.pipeline.explore import explore
 from risk.pipeline.night import Night
@@ -16,6 +18,8 @@ from risk.pipeline.waterfall import settle_deficits
 
 #: Called in this order with the night, its book and its assets; each writes its own artifact.
 EXTRAS: tuple[Callable[[Night, pa.Table, list[str]], None], ...] = (
+    compare_with_before,
+    attribute,
     explore,
     regulate,
     compare_rounds,

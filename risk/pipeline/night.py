@@ -13,7 +13,17 @@ from risk.engine import Workers
 from risk.errors import ConfigError
 from risk.pipeline.files import digests
 from risk.snapshot import resolve_snapshot
-from risk.store import Run, Workspace, file_digest, finished_run, open_run, open_workspace, run_id
+from risk.standing import previous_night
+from risk.store import (
+    Run,
+    Workspace,
+    file_digest,
+    finished_run,
+    list_runs,
+    open_run,
+    open_workspace,
+    run_id,
+)
 
 #: Called with a stage's name, how much of it is done and how much there is.
 Progress = Callable[[str, int, int], None]
@@ -34,6 +44,8 @@ class Night:
         The locked folder of the unfinished run; None when this very run is already finished.
     workers : Workers or None
         Processes that start while the scenarios are prepared; None where none are needed.
+    previous : Run or None
+        The night before, if the config asks for it and there is one; its id is among the inputs.
     """
 
     config: Config
@@ -42,6 +54,7 @@ class Night:
     inputs: dict[str, str]
     workspace: Workspace | None
     workers: Workers | None = None
+    previous: Run | None = None
 
     @property
     def folder(self) -> Path:
@@ -77,6 +90,16 @@ def open_night(config: Config) -> Night:
             inputs |= {f"{key}/{name}": d for name, d in digests(where, "*.yaml").items()}
     if config.what_if is not None:
         inputs["what_if"] = file_digest(config.what_if.file)
+    before = None
+    if config.previous == "latest":
+        # A branch on a changed book is no night.
+        real = [run for run in list_runs(config.out) if not run.manifest["config"].get("what_if")]
+        before = previous_night(real, as_of)
+    if before is not None:
+        inputs["previous/run"] = before.id
+        if config.explain:
+            path = resolve_snapshot(config.snapshot, before.as_of)
+            inputs |= {f"previous/{name}": d for name, d in digests(path, "*.parquet").items()}
     name = run_id(inputs, config_digest(config), as_of)
     done = finished_run(config.out, as_of, name)
     workspace = None if done else open_workspace(config.out, as_of, name)
@@ -85,7 +108,7 @@ def open_night(config: Config) -> Night:
     if workspace and wanted.executor == "dask" and wanted.address is None:
         workers = Workers(wanted.workers, preload=[run_block.__module__])
         workers.start()
-    return Night(config, as_of, name, dict(sorted(inputs.items())), workspace, workers)
+    return Night(config, as_of, name, dict(sorted(inputs.items())), workspace, workers, before)
 
 
 def finished(night: Night) -> Run:

@@ -13,6 +13,7 @@ from risk.cube import read_dataset
 from risk.errors import ConfigError
 from risk.liquidation import Ladders, build_ladders, load_ladders
 from risk.pipeline.files import read_json
+from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night
 from risk.replay import read_bars
 from risk.solvency import WindowPnl, capital_lines, watch_book, window_pnl
@@ -72,6 +73,7 @@ def regulate(night: Night, book: pa.Table, assets: list[str]) -> None:
         funds=pq.read_table(folder / "funds.parquet"),
         gap=gap,
         horizon_days=config.horizon_days,
+        impact=read_impact(night),
     )
     pq.write_table(lines, folder / "capital.parquet")
 
@@ -92,7 +94,8 @@ def _ladders(night: Night, book: pa.Table, assets: list[str]) -> Ladders:
     """The night's ladders, unless their cells lack the labels asked for here."""
     if {"asset", "venue"} <= set(night.config.cells):
         return load_ladders(night.folder / "ladders")
-    return build_ladders(book, assets, ["venue", "asset"], night.config.max_cells)
+    most = night.config.max_cells
+    return build_ladders(book, assets, ["venue", "asset"], most, impact=read_impact(night))
 
 
 def _exceedances(watched: pa.Table) -> Exceedances | None:

@@ -5,7 +5,14 @@ print it. No number reaches a page by another way.
 """
 
 from risk.reports.facts import collect_facts
-from risk.reports.inputs import InputFile, MarginSummary, QualityCheck, ReportInputs, RunIdentity
+from risk.reports.inputs import (
+    InputFile,
+    MarginSummary,
+    PreviousNight,
+    QualityCheck,
+    ReportInputs,
+    RunIdentity,
+)
 from risk.reports.limits import Limit, LimitState, evaluate_limits, load_limits
 from risk.reports.officer import render_officer
 from risk.reports.regulator import render_capital
@@ -17,6 +24,7 @@ __all__ = [
     "Limit",
     "LimitState",
     "MarginSummary",
+    "PreviousNight",
     "QualityCheck",
     "ReportInputs",
     "RunIdentity",

@@ -14,7 +14,7 @@ import xarray as xr
 from risk.reports import choose
 from risk.reports.fact_groups import Add, book_facts, liquidation_facts, run_facts, stress_facts
 from risk.reports.inputs import ReportInputs
-from risk.reports.limits import evaluate_limits
+from risk.reports.limits import CHANGES, evaluate_limits, limit_changes
 from risk.reports.view import money_decimals
 from risk.schema import FACTS
 
@@ -164,6 +164,7 @@ def _limit_facts(
     rows: dict[str, tuple[float | None, str, int, str]],
 ) -> None:
     states = evaluate_limits(inputs.limits, values)
+    changes = limit_changes(inputs, states)
     for rank, state in enumerate(states, 1):
         limit = state.limit
         _, unit, decimals, _ = rows.get(limit.measure, (None, "1", 2, ""))
@@ -175,6 +176,13 @@ def _limit_facts(
         part, whole = (state.value, limit.breach) if above else (limit.breach, state.value)
         use = 100.0 * part / whole if part is not None and whole else None
         add(f"limit.{rank}.utilisation", use, "%", scope, 0)
+        if inputs.previous is not None:
+            before = inputs.previous.values.get(limit.measure)
+            add(f"limit.{rank}.before", before, unit, f"{scope}, night before", decimals)
+    if inputs.previous is not None:
+        for word in CHANGES:
+            count = sum(found == word for found in changes)
+            add(f"limits.{word}", count, "1", f"limits {word} since the night before")
     for word in ("breach", "warning", "within", "not evaluated"):
         count = sum(state.state == word for state in states)
         add(f"limits.{word.replace(' ', '_')}", count, "1", f"limits {word}")

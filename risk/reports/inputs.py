@@ -103,6 +103,23 @@ class QualityCheck:
 
 
 @dataclass(frozen=True)
+class PreviousNight:
+    """What tonight is compared with.
+
+    Attributes
+    ----------
+    as_of : date
+    run_id : str
+    values : Mapping of str to float or None
+        Its facts by id.
+    """
+
+    as_of: date
+    run_id: str
+    values: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
 class ReportInputs:
     """All results of one run that a report may print.
 
@@ -145,6 +162,8 @@ class ReportInputs:
         Who reports, for the capital summary.
     limits : tuple of Limit
         The inventory of limits.
+    previous : PreviousNight or None
+        The night before, where the run was given one.
     parameters : Mapping of str to float
         Numeric settings printed in the report, such as `horizon_days`.
     quality : tuple of QualityCheck
@@ -173,6 +192,7 @@ class ReportInputs:
     capital: pa.Table | None = None
     entity: str = "the reporting entity"
     limits: tuple[Limit, ...] = ()
+    previous: PreviousNight | None = None
     parameters: Mapping[str, float] = field(default_factory=dict)
     quality: tuple[QualityCheck, ...] = ()
     gap_sensitivity: xr.Dataset | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -52,6 +52,16 @@ class Limit(BaseModel):
         return "warning" if sign * value >= sign * self.warning else "within"
 
 
+class _Previous(Protocol):
+    @property
+    def values(self) -> Mapping[str, float | None]: ...
+
+
+class _Compared(Protocol):
+    @property
+    def previous(self) -> _Previous | None: ...
+
+
 @dataclass(frozen=True)
 class LimitState:
     """A limit and where the night stands against it."""
@@ -60,6 +70,14 @@ class LimitState:
     state: State
     value: float | None
 
+
+#: What can become of a limit that was or is crossed.
+CHANGES = ("new", "continuing", "eased", "cured", "lost")
+
+#: State of a limit on a night there is no run of.
+NO_NIGHT = "no night"
+
+_CROSSED = ("breach", "warning")
 
 _ORDER: tuple[State, ...] = ("breach", "warning", "not evaluated", "within")
 
@@ -110,3 +128,34 @@ def evaluate_limits(
         for limit in limits
     ]
     return tuple(sorted(states, key=lambda item: _ORDER.index(item.state)))
+
+
+def change(before: str, after: str) -> str | None:
+    """What became of a limit between two nights.
+
+    Examples
+    --------
+    >>> [change(*pair) for pair in (("warning", "breach"), ("breach", "breach"))]
+    ['new', 'continuing']
+    >>> [change("breach", after) for after in ("warning", "within", "not evaluated")]
+    ['eased', 'cured', 'lost']
+    >>> change("within", "within") is None
+    True
+    """
+    if after in _CROSSED:
+        if before == after:
+            return "continuing"
+        return "eased" if before == "breach" else "new"
+    if before in _CROSSED:
+        return "cured" if after == "within" else "lost"
+    return None
+
+
+def limit_changes(inputs: _Compared, states: tuple[LimitState, ...]) -> tuple[str | None, ...]:
+    """What became of each limit since the night before, in the order of `states`."""
+    if inputs.previous is None:
+        return (None,) * len(states)
+    values = inputs.previous.values
+    return tuple(
+        change(item.limit.state(values.get(item.limit.measure)), item.state) for item in states
+    )

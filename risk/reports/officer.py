@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from risk.reports import charts, choose, headlines, more_charts
 from risk.reports.inputs import ReportInputs
+from risk.reports.limits import limit_changes
 from risk.reports.view import Facts, label, slug
 
 #: Glyph and word of a state: colour never stands alone.
@@ -56,6 +57,7 @@ def render_officer(facts: pa.Table, inputs: ReportInputs) -> str:
         sentences=headlines.headlines(view, inputs),
         state_of_run=headlines.overall_state(view, inputs),
         limits=states,
+        changes=limit_changes(inputs, states),
         charts=_charts(view, inputs),
         section_charts={
             section.name: {name: draw(view) for name, draw in section.charts.items()}

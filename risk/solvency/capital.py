@@ -21,7 +21,7 @@ from risk.capital import (
 )
 from risk.drivers import make_drivers
 from risk.errors import ConfigError, DataError
-from risk.liquidation import Ladders, uncovered_losses, walk
+from risk.liquidation import Impact, Ladders, uncovered_losses, walk
 from risk.scenarios.moves import Ratios, gap_rule
 from risk.solvency.tails import Horizons, market_tails
 from risk.solvency.windows import WindowPnl
@@ -44,6 +44,7 @@ def capital_lines(
     funds: pa.Table,
     gap: float,
     horizon_days: int,
+    impact: Impact | None = None,
 ) -> pa.Table:
     """Every section of the capital page that goes beyond the summary.
 
@@ -65,6 +66,8 @@ def capital_lines(
     gap : float
         Share of a move that lands as one jump.
     horizon_days : int
+    impact : Impact, optional
+        What closing does to the price, as the ladders were built with.
 
     Returns
     -------
@@ -84,7 +87,7 @@ def capital_lines(
     def covered() -> Section:
         if days is None:
             raise DataError("the history is too short for windows of the horizon")
-        found = uncovered_losses(book, days.drivers)
+        found = uncovered_losses(book, days.drivers, impact)
         first, last = days.day[0], days.day[-1]
         basis = f"{len(days.day)} windows of {horizon_days} days, {first} to {last}"
         return page.margin_coverage(settings, as_of, found, basis)
