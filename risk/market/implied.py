@@ -121,7 +121,8 @@ def calibrate_implied(
     names = [str(name) for name in assets]
     fits = {} if implied is None else _fits(history, implied, names)
     if not fits:
-        return xr.Dataset({"implied_source": ("asset", np.full(len(names), "", object))})
+        none = {"implied_source": ("asset", np.full(len(names), "", object))}
+        return xr.Dataset(none, {"asset": np.array(names, object)})
     used = sorted(fits)
     leader = market if market in fits else used[0]
     source = [name if name in fits else leader for name in names]
@@ -148,7 +149,8 @@ def calibrate_implied(
             "implied_index": ("asset", np.array([used.index(name) for name in source], "i8")),
             "implied_factor": (("index", "index_2"), np.linalg.cholesky(correlation)),
             "implied_df": ((), _degrees_of_freedom(scaled[np.isfinite(scaled)])),
-        }
+        },
+        {"asset": np.array(names, object)},
     )
 
 
