@@ -7,6 +7,7 @@ from pathlib import Path
 
 from risk.config import Config
 from risk.findings.adequacy import margin_adequacy
+from risk.findings.options import options_section
 from risk.findings.rounds import cascade_section
 from risk.reports import Section
 
@@ -14,6 +15,7 @@ from risk.reports import Section
 SECTIONS: tuple[Callable[[Path, Config], Section | None], ...] = (
     cascade_section,
     margin_adequacy,
+    options_section,
 )
 
 

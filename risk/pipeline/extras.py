@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from risk.pipeline.adequacy import adequacy
 from risk.pipeline.explore import explore
+from risk.pipeline.greeks import write_greeks
 from risk.pipeline.night import Night
 from risk.pipeline.regulate import regulate
 from risk.pipeline.rounds import compare_rounds
@@ -15,6 +16,7 @@ from risk.pipeline.rounds import compare_rounds
 #: Called in this order with the night, its book and its assets; each writes its own artifact.
 EXTRAS: tuple[Callable[[Night, pa.Table, list[str]], None], ...] = (
     explore,
+    write_greeks,
     regulate,
     compare_rounds,
     adequacy,

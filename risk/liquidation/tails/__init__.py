@@ -114,7 +114,7 @@ def position_tails(
     of_options = np.empty((len(Tails._fields), len(holdings.row)))
     if len(holdings.row):
         valued = value_options(contracts, drivers) if valued is None else valued
-        measure_holdings(contracts, holdings, valued, weight, np.array(levels), of_options)
+        measure_holdings(contracts, holdings, valued, weight, tuple(levels), of_options)
     rows = np.concatenate([terms.row, holdings.row])
     return _spread(book.num_rows, rows, np.concatenate([found, of_options], axis=1), kind)
 
