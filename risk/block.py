@@ -10,16 +10,21 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
 from risk.cube import check_block, load_record, read_dataset, write_block
 from risk.drivers import slice_drivers
 from risk.engine import Block
 from risk.liquidation import Ladders, load_ladders, walk
+from risk.liquidation.options import check_valued, save_valued, value_options
 from risk.scenarios.monte_carlo import draw_block
 
 #: Numbers the random streams of a scenario set are keyed by; never reuse one.
 SET_CODES = {"historical": 1, "monte_carlo": 2, "stress": 3}
+
+#: Folder in the workspace for what the option contracts are worth in every block.
+OPTIONS = "options"
 
 
 def run_block(workspace: str, block: Block) -> Mapping[str, str]:
@@ -30,14 +35,22 @@ def run_block(workspace: str, block: Block) -> Mapping[str, str]:
     mapping of str to str
         Checksum of every array written.
     """
-    drivers = block_drivers(workspace, block)
-    cube = walk(_ladders(workspace), drivers)
-    return write_block(Path(workspace), block.scenario_set, block.start, cube, drivers)
+    ladders, drivers = _ladders(workspace), block_drivers(workspace, block)
+    contracts = ladders.options.contracts
+    valued = value_options(contracts, drivers) if len(contracts.asset) else None
+    cube = walk(ladders, drivers, valued=valued)
+    sums = write_block(Path(workspace), block.scenario_set, block.start, cube, drivers)
+    if valued is not None:
+        sums[OPTIONS] = save_valued(Path(workspace) / OPTIONS, block.key, valued)
+    return sums
 
 
 def check(workspace: str, block: Block, checksums: Mapping[str, str]) -> bool:
     """Whether an earlier attempt's chunks are intact."""
-    return check_block(Path(workspace), block.scenario_set, block.start, block.stop, checksums)
+    folder = Path(workspace)
+    if OPTIONS in checksums and not check_valued(folder / OPTIONS, block.key, checksums[OPTIONS]):
+        return False
+    return check_block(folder, block.scenario_set, block.start, block.stop, checksums)
 
 
 def block_drivers(workspace: str, block: Block) -> xr.Dataset:
@@ -47,7 +60,13 @@ def block_drivers(workspace: str, block: Block) -> xr.Dataset:
         return slice_drivers(record, block.start, block.stop)
     drawn = _plan(workspace)["monte_carlo"]
     # Always draw the whole block: a path must not depend on how many paths the run asks for.
-    whole = draw_block(_calibration(workspace), block=block.number, n=drawn["block_size"], **drawn)
+    whole = draw_block(
+        _calibration(workspace),
+        block=block.number,
+        n=drawn["block_size"],
+        recorded=np.unique(_ladders(workspace).options.contracts.asset).tolist(),
+        **drawn,
+    )
     return slice_drivers(whole, 0, block.stop - block.start)
 
 

@@ -16,7 +16,7 @@ import xarray as xr
 import zarr
 from zarr.codecs import TransposeCodec
 
-from risk.drivers import make_drivers
+from risk.drivers import ELAPSED, VOLATILITY, make_drivers, with_volatility
 from risk.schema import CUBE, DRIVERS, GAPS, SCENARIO_COORDS, Variable
 
 _CUBE, _DRIVERS = "cube.zarr", "drivers.zarr"
@@ -189,7 +189,7 @@ def save_record(path: Path, drivers: xr.Dataset) -> None:
 def load_record(path: Path) -> xr.Dataset:
     """Read a whole driver record into memory."""
     stored = xr.open_zarr(path, consolidated=False, chunks=None).load()
-    return make_drivers(
+    drivers = make_drivers(
         *(stored[name].values for name in DRIVERS),
         assets=[str(asset) for asset in stored.asset.values],
         label=stored.label.values,
@@ -197,6 +197,9 @@ def load_record(path: Path) -> xr.Dataset:
         weight=stored.weight.values,
         gaps={name: stored[name].values for name in GAPS},
     )
+    if VOLATILITY not in stored:
+        return drivers
+    return with_volatility(drivers, stored[VOLATILITY].values, stored.attrs[ELAPSED])
 
 
 def _gap_file(folder: Path, scenario_set: str, start: int) -> Path:

@@ -3,6 +3,10 @@
 Per (scenario, asset) the lowest, highest and last price ratio to the mark, and the list of gaps:
 jumps that set a new extreme. Diffusion closes a position at its trigger; a gap skips the trigger
 and closes at the landing. Low, high and last alone would report a deficit of zero.
+
+A record may say more, for options: `volatility` on (scenario, asset), the multiple of today's
+30-day implied volatility, with ``attrs["elapsed_days"]``, the time gone by at `last`; or, where
+paths are known, `path` and `log_volatility` on (path_asset, step, scenario) with `step_days`.
 """
 
 from __future__ import annotations
@@ -17,6 +21,9 @@ from risk.errors import DataError
 from risk.schema import DRIVERS, GAPS
 
 FALL, RISE = -1, 1
+
+#: What a record may hold beside the variables every record has.
+VOLATILITY, ELAPSED = "volatility", "elapsed_days"
 
 
 def make_drivers(
@@ -85,6 +92,28 @@ def make_drivers(
     )
     check_drivers(drivers)
     return drivers
+
+
+def with_volatility(drivers: xr.Dataset, multiple: np.ndarray, elapsed_days: float) -> xr.Dataset:
+    """Add implied volatilities to a record that holds no paths.
+
+    Parameters
+    ----------
+    drivers : Dataset
+    multiple : ndarray (scenario, asset)
+        Of today's 30-day implied volatility; not negative.
+    elapsed_days : float
+        Time gone by at `last`; an option loses no time value before.
+
+    Raises
+    ------
+    DataError
+        If a multiple is negative or no number.
+    """
+    if not (np.isfinite(multiple) & (multiple >= 0)).all():
+        raise DataError("a multiple of the implied volatility is negative or no number")
+    variable = xr.Variable(("scenario", "asset"), np.asarray(multiple, "f8"), {"units": "1"})
+    return drivers.assign({VOLATILITY: variable}).assign_attrs({ELAPSED: float(elapsed_days)})
 
 
 def fall_gaps(landing: np.ndarray, before: np.ndarray) -> dict[str, np.ndarray]:

@@ -131,7 +131,8 @@ MARGIN = _schema(
 )
 
 #: One row per valid position, sorted by position_id: the margin table plus what the ladders need.
-#: While open, a position is worth ``equity_usd + exposure_usd * (x - 1)`` at price ratio ``x``.
+#: While open, a position is worth ``equity_usd + exposure_usd * (x - 1)`` at price ratio ``x``; an
+#: option so only for small moves.
 BOOK = pa.schema(
     [
         *MARGIN,
@@ -151,6 +152,9 @@ BOOK = pa.schema(
             ("liquidation_steps", _LABEL, "", "rule of partial liquidation; null: whole", "null"),
             ("requirement", _LABEL, "", "rule of the liquidation test; null: no tiers", "null"),
             ("is_stale", BOOL, "", "mark older than the staleness limit"),
+            ("option_terms", _LABEL, "", "terms of an option contract; null: no option", "null"),
+            ("option_units", F64, "base", "size of an option position", "null"),
+            ("option_margin", F64, "settle", "collateral of a written option", "null"),
         ),
     ]
 )

@@ -9,7 +9,7 @@ import xarray as xr
 
 from risk.config import Config
 from risk.cube import load_record
-from risk.drivers import make_drivers
+from risk.drivers import ELAPSED, VOLATILITY, make_drivers, with_volatility
 from risk.liquidation import load_ladders, walk
 from risk.scenarios.historical import Ratios, gap_rule
 
@@ -34,6 +34,8 @@ def gap_sensitivity(folder: Path, config: Config) -> xr.Dataset | None:
             weight=record.weight.values,
             gaps=gap_rule(moves, share),
         )
+        if VOLATILITY in record:
+            drivers = with_volatility(drivers, record[VOLATILITY].values, record.attrs[ELAPSED])
         deficit = walk(ladders, drivers).deficit.sum("cell").values
         worst.append(deficit.max())
         mean.append(float(deficit @ record.weight.values))

@@ -11,6 +11,7 @@ from risk.findings.branch import what_if
 from risk.findings.explained import explained_section
 from risk.findings.fit import calibration
 from risk.findings.moves import moves
+from risk.findings.options import options_section
 from risk.findings.rounds import cascade_section
 from risk.findings.tail import parts_section, settled_section
 from risk.findings.watch import watch_section
@@ -25,6 +26,7 @@ SECTIONS: tuple[Callable[[Path, Config], Section | None], ...] = (
     moves,
     waterfall_section,
     margin_adequacy,
+    options_section,
     watch_section,
     explained_section,
     what_if,

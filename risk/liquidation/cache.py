@@ -19,7 +19,8 @@ def own_cache() -> Iterator[None]:
     """Keep what is compiled inside in a folder named by the digest of the room's sources."""
     room = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in sorted(room.rglob("*.py")):
+    # Options are valued by the room of contracts.
+    for path in sorted([*room.rglob("*.py"), *(room.parent / "contracts").glob("*.py")]):
         digest.update(path.read_bytes())
     before = config.CACHE_DIR  # type: ignore[attr-defined]
     folder = Path(before or room / "__pycache__") / digest.hexdigest()[:16]

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from risk.liquidation.columns import Held, Plain, Steps, Sums, Terms
 from risk.liquidation.impact import Impact
+from risk.liquidation.options import Options, build_options, read_options
 from risk.liquidation.steps import RUNG_AT, RUNG_BEFORE, take_stairs
 from risk.liquidation.sums import sum_plain, sum_steps
 from risk.liquidation.terms import Closing, close_lines, close_out_terms, make_cells
@@ -42,6 +43,7 @@ class Ladders:
     walk_order: np.ndarray
     plain: Plain
     steps: Steps
+    options: Options
 
     @property
     def n_cells(self) -> int:
@@ -75,6 +77,7 @@ class Ladders:
         yield "walk_order", self.walk_order
         yield from _flatten("plain", self.plain)
         yield from _flatten("steps", self.steps)
+        yield from _flatten("options", self.options)
 
 
 def load_ladders(folder: Path) -> Ladders:
@@ -97,6 +100,7 @@ def load_ladders(folder: Path) -> Ladders:
         np.load(folder / "walk_order.npy", mmap_mode="r"),
         read(Plain, "plain"),
         read(Steps, "steps"),
+        read(Options, "options"),
     )
 
 
@@ -143,7 +147,12 @@ def build_ladders(
     """
     closing = close_out_terms(book, assets, impact)
     terms = closing.terms
-    cells, cell = make_cells(book, terms.row, labels, max_cells)
+    contracts, holdings = read_options(book, assets)
+    rows = np.concatenate([terms.row, holdings.row])
+    cells, every_cell = make_cells(book, rows, labels, max_cells)
+    cell = every_cell[: len(terms.row)]
+    own = np.setdiff1d(np.arange(len(cells)), cell)
+    options = build_options(contracts, holdings, every_cell[len(cell) :], own)
     is_plain = terms.rule < 0
     key = (cell.astype("i8") * len(assets) + terms.asset) * 2 + (terms.direction < 0)
     plain = _plain(terms.take(np.flatnonzero(is_plain)), key[is_plain], len(assets), len(cells))
@@ -153,7 +162,7 @@ def build_ladders(
         used = np.flatnonzero(np.diff(sums.cell_start))
         asset[used] = sums.asset[sums.cell_start[used]]
     order = np.argsort(asset, kind="stable").astype("i8")
-    return Ladders(tuple(assets), cells, order, plain, steps)
+    return Ladders(tuple(assets), cells, order, plain, steps, options)
 
 
 def _plain(terms: Terms, key: np.ndarray, n_assets: int, n_cells: int) -> Plain:

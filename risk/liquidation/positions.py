@@ -15,8 +15,17 @@ import xarray as xr
 from risk.drivers import slice_drivers
 from risk.liquidation.cascade import stay_moved
 from risk.liquidation.closing import close_positions, count_liquidations
-from risk.liquidation.columns import LIQUIDATED
+from risk.liquidation.columns import LIQUIDATED, SURVIVED
 from risk.liquidation.impact import Impact
+from risk.liquidation.options import (
+    Contracts,
+    Holdings,
+    Valued,
+    holding_outcomes,
+    holding_probabilities,
+    read_options,
+    value_options,
+)
 from risk.liquidation.terms import Closing, close_out_terms, label_codes
 from risk.liquidation.walk import adverse_extremes, group_gaps
 
@@ -24,7 +33,7 @@ _AMOUNTS = ("pnl", "venue_gain", "deficit", "market_cost", "liquidated_notional"
 
 
 def scenario_outcomes(closing: Closing, drivers: xr.Dataset) -> Iterator[dict[str, np.ndarray]]:
-    """One dict of (position,) columns per scenario."""
+    """One dict of (position,) columns per scenario, of every position that is no option."""
     terms = closing.terms
     which = np.full(len(terms.row), -1)
     which[terms.rule >= 0] = np.arange(len(closing.held.first))
@@ -38,6 +47,20 @@ def scenario_outcomes(closing: Closing, drivers: xr.Dataset) -> Iterator[dict[st
         gaps = group_gaps(scenario)
         close_positions(terms, steps, which, farthest[..., 0], last[:, 0], gaps, out, outcome)
         yield dict(zip(_AMOUNTS, out, strict=True)) | {"outcome": outcome}
+
+
+def _outcomes(
+    closing: Closing,
+    options: tuple[Contracts, Holdings],
+    drivers: xr.Dataset,
+    valued: Valued | None,
+) -> Iterator[dict[str, np.ndarray]]:
+    """One dict of (position,) columns per scenario; options come last."""
+    amounts, liquidated = holding_outcomes(*options, drivers, valued)
+    for i, out in enumerate(scenario_outcomes(closing, drivers)):
+        more = dict(zip(_AMOUNTS, amounts[:, i], strict=True))
+        more["outcome"] = np.where(liquidated[i], LIQUIDATED, SURVIVED).astype("i1")
+        yield {name: np.concatenate([column, more[name]]) for name, column in out.items()}
 
 
 def position_outcomes(
@@ -60,15 +83,22 @@ def position_outcomes(
         `pnl`, `venue_gain`, `deficit`, `market_cost`, `liquidated_notional` in USD, `outcome` (0
         survived, 1 stopped, 2 liquidated); `row` on (position,) is the row in the book.
     """
-    closing = close_out_terms(book, list(drivers.asset.values), impact)
-    stacked = list(scenario_outcomes(closing, drivers))
+    assets = list(drivers.asset.values)
+    closing, options = close_out_terms(book, assets, impact), read_options(book, assets)
+    stacked = list(_outcomes(closing, options, drivers, None))
     dims = ("scenario", "position")
     names = stacked[0] if stacked else ()
     data = {name: (dims, np.stack([one[name] for one in stacked])) for name in names}
-    return xr.Dataset(data, coords={"row": ("position", closing.terms.row)})
+    rows = np.concatenate([closing.terms.row, options[1].row])
+    return xr.Dataset(data, coords={"row": ("position", rows)})
 
 
-def account_losses(book: pa.Table, drivers: xr.Dataset, impact: Impact | None = None) -> pa.Table:
+def account_losses(
+    book: pa.Table,
+    drivers: xr.Dataset,
+    impact: Impact | None = None,
+    valued: Valued | None = None,
+) -> pa.Table:
     """P&L, deficit and liquidations of every account that has some, per scenario.
 
     Parameters
@@ -78,6 +108,8 @@ def account_losses(book: pa.Table, drivers: xr.Dataset, impact: Impact | None = 
         Driver record, usually the stresses.
     impact : Impact, optional
         What closing does to the price, as given to `build_ladders`.
+    valued : Valued, optional
+        The options' contracts in these scenarios, if they were valued before.
 
     Returns
     -------
@@ -85,13 +117,15 @@ def account_losses(book: pa.Table, drivers: xr.Dataset, impact: Impact | None = 
         `scenario` (index), `account`, `venue`, `pnl_usd`, `deficit_usd`, `liquidations`,
         sorted by scenario, account and venue.
     """
-    closing = close_out_terms(book, list(drivers.asset.values), impact)
-    priced = book.select(["account", "venue"]).take(pa.array(closing.terms.row))
+    assets = list(drivers.asset.values)
+    closing, options = close_out_terms(book, assets, impact), read_options(book, assets)
+    rows = np.concatenate([closing.terms.row, options[1].row])
+    priced = book.select(["account", "venue"]).take(pa.array(rows))
     accounts, account = label_codes(priced["account"])
     venues, venue = label_codes(priced["venue"])
     key, group = np.unique(account * max(len(venues), 1) + venue, return_inverse=True)
     parts = []
-    for i, out in enumerate(scenario_outcomes(closing, drivers)):
+    for i, out in enumerate(_outcomes(closing, options, drivers, valued)):
         sums = [
             np.bincount(group, column, len(key))
             for column in (out["pnl"], out["deficit"], out["outcome"] == LIQUIDATED)
@@ -143,4 +177,8 @@ def liquidation_probability(
     count_liquidations(terms, extreme, above, group_gaps(drivers), weight, found)
     probability = np.full(book.num_rows, np.nan)
     probability[terms.row] = np.minimum(found, 1.0)
+    contracts, holdings = read_options(book, list(drivers.asset.values))
+    if len(holdings.row):
+        valued = value_options(contracts, drivers)
+        probability[holdings.row] = holding_probabilities(holdings, valued, weight)
     return probability

@@ -59,7 +59,8 @@ def close_out_terms(book: pa.Table, assets: Sequence[str], impact: Impact | None
     Parameters
     ----------
     book : Table (position,)
-        `risk.schema.BOOK`; only rows with status ``ok`` are used.
+        `risk.schema.BOOK`; only rows with status ``ok`` are used, and no options: those have
+        `risk.liquidation.options`.
     assets : sequence of str
         The drivers' assets; every priced position's asset must be among them.
     impact : Impact, optional
@@ -74,7 +75,8 @@ def close_out_terms(book: pa.Table, assets: Sequence[str], impact: Impact | None
     DataError
         If a priced position's asset has no driver.
     """
-    rows = np.flatnonzero(pc.equal(book["status"], "ok").to_numpy(zero_copy_only=False))
+    priced = pc.and_(pc.equal(book["status"], "ok"), book["option_terms"].is_null())
+    rows = np.flatnonzero(priced.to_numpy(zero_copy_only=False))
     priced = book.take(pa.array(rows))
 
     def column(name: str) -> np.ndarray:

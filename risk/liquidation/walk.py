@@ -13,6 +13,7 @@ from risk.liquidation.cascade import stay_moved
 from risk.liquidation.columns import Events, Gaps, Paths
 from risk.liquidation.kernel import fill_buckets, walk_cells
 from risk.liquidation.ladder import Ladders
+from risk.liquidation.options import Valued, add_options
 from risk.schema import CUBE
 
 #: Cube variables that need the second table of running sums.
@@ -63,6 +64,7 @@ def walk(
     *,
     small_window: int = 32,
     variables: Sequence[str] = tuple(CUBE),
+    valued: Valued | None = None,
 ) -> xr.Dataset:
     """Price every position of the ladders in every scenario.
 
@@ -76,6 +78,8 @@ def walk(
     variables : sequence of str
         Which variables of `risk.schema.CUBE` to return; without venue gain and market cost the
         walk reads less.
+    valued : Valued, optional
+        The options' contracts in these scenarios, if they were valued before.
 
     Returns
     -------
@@ -106,6 +110,7 @@ def walk(
         is_wide,
         tuple(out.values()),
     )
+    add_options(ladders.options, drivers, out, is_wide, valued)
     # A transposed view: scenarios of one cell stay together in memory and on disk.
     return xr.Dataset(
         {name: (("scenario", "cell"), out[name].T) for name in variables},

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from risk.contracts.payoffs import notional, notional_usd, unrealized_pnl, value_line_usd
 from risk.errors import DataError
+from risk.margin.option_rows import option_margins
 from risk.margin.prices import (
     Legs,
     bankruptcy_price,
@@ -38,6 +39,7 @@ Bools = NDArray[np.bool_]
 Rows = NDArray[np.int64]
 
 _CROSS = "cross margin is not priced"
+_OPTION_STOP = "a stop on an option is not priced"
 _TAKE_PROFIT = "stop_loss_price is not on the losing side of the mark"
 _LIQUIDATABLE = "already at or past its liquidation price at the mark"
 _STATUSES = ("ok", "liquidatable", "unpriced")
@@ -68,7 +70,8 @@ def build_book(
         Schema BOOK, every position once, sorted by position_id. While open, a priced position is
         worth ``equity_usd + exposure_usd * (x - 1)`` at price ratio ``x``; it is liquidated when
         the ratio reaches ``trigger``, from above if long, from below if short. A stop that the
-        margin trigger forestalls is null.
+        margin trigger forestalls is null. An option has no trigger in price: a written one is
+        liquidated when its backing per unit falls to what `option_terms` require.
 
     Raises
     ------
@@ -93,13 +96,22 @@ def build_book(
     direction = np.where(_equals(positions["side"], "long"), 1.0, -1.0)
     mark = terms.mark_price[row]
 
-    reasons = list(dict.fromkeys(["", *terms.reason, _CROSS, _TAKE_PROFIT, _LIQUIDATABLE]))
+    said = (_CROSS, _OPTION_STOP, _TAKE_PROFIT, _LIQUIDATABLE)
+    reasons = list(dict.fromkeys(["", *terms.reason, *said]))
     code_of = {reason: code for code, reason in enumerate(reasons)}
     code = np.array([code_of[reason] for reason in terms.reason], dtype=np.int32)[row]
     code[(code == 0) & _equals(positions["margin_mode"], "cross")] = code_of[_CROSS]
+    is_option = np.array([one is not None for one in terms.option], dtype=bool)[row]
+    has_stop = positions["stop_loss_price"].is_valid().to_numpy(zero_copy_only=False)
+    code[(code == 0) & is_option & has_stop] = code_of[_OPTION_STOP]
 
-    priced = np.flatnonzero(code == 0)
-    columns = _margins(positions, row, direction, terms, tables, priced)
+    plain, written = (np.flatnonzero((code == 0) & part) for part in (~is_option, is_option))
+    priced = np.concatenate([plain, written])
+    both = (
+        _margins(positions, row, direction, terms, tables, plain),
+        option_margins(positions, row, direction, terms, written),
+    )
+    columns = {name: np.concatenate([part[name] for part in both]) for name in both[0]}
     is_liquidatable = columns.pop("is_liquidatable").astype(bool)
     is_wrong_side = columns.pop("is_wrong_side").astype(bool) & ~is_liquidatable
     code[priced[is_liquidatable]] = code_of[_LIQUIDATABLE]
@@ -139,6 +151,9 @@ def build_book(
         "liquidation_steps": _optional_labels(row, terms.steps),
         "requirement": _optional_labels(row, terms.requirement),
         "is_stale": pa.array(terms.is_stale[row]),
+        "option_terms": _optional_labels(
+            row, [one.to_text() if one else None for one in terms.option]
+        ),
     }
     return conform(pa.table(values), BOOK, "book")
 
@@ -229,6 +244,8 @@ def _margins(
         "closing_fee_rate": terms.closing_fee_rate[row],
         "liquidation_fee_rate": terms.liquidation_fee_rate[row],
         "is_liquidatable": is_liquidatable,
+        "option_units": np.full(len(mark), np.nan),
+        "option_margin": np.full(len(mark), np.nan),
         "is_wrong_side": legs.direction * (stop_trigger - 1.0) >= 0,
     }
 

@@ -6,7 +6,7 @@ One row per contract, so this may loop in Python; positions only look their row 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from risk.errors import ConfigError
+from risk.margin.options import OptionTerms, option_terms
 from risk.margin.partial import contract_rule, step_rule
 from risk.margin.tiers import TierTables
 from risk.schema import USD_EQUIVALENTS
@@ -53,6 +54,8 @@ class Terms:
         Rule that cuts liquidations into steps, see `risk.margin.partial`; None: closed whole.
     requirement : list of (str or None) (contract,)
         Rule of the maintenance margin and the liquidation test; None: no tiers.
+    option : list of (OptionTerms or None) (contract,)
+        Terms of the option contracts that can be priced.
     asset, settle, kind, reason : list of str (contract,)
         Labels, and why the contract cannot be priced ("" where it can).
     """
@@ -73,6 +76,7 @@ class Terms:
     liquidation_fee_rate: Floats
     steps: list[str | None]
     requirement: list[str | None]
+    option: list[OptionTerms | None]
     asset: list[str]
     settle: list[str]
     kind: list[str]
@@ -118,6 +122,7 @@ def contract_terms(
     rules = [venues[row["venue"]] for row in rows]
     close = dt.datetime.combine(as_of, dt.time(), dt.UTC) + dt.timedelta(days=1)
     names = [(row["venue"], row["symbol"]) for row in rows]
+    options = _options(rows, venues, close)
     trigger_fee = [
         rule.closing_fee_rate if rule.trigger_includes_closing_fee else 0.0 for rule in rules
     ]
@@ -156,11 +161,13 @@ def contract_terms(
             else None
             for rule, name in zip(rules, names, strict=True)
         ],
+        option=[one if isinstance(one, OptionTerms) else None for one in options],
         asset=[row["base"] for row in rows],
         settle=[row["settle"] for row in rows],
         kind=[_kind(row) for row in rows],
         reason=[
-            _reason(row, tiers, fee, close) for row, fee in zip(rows, trigger_fee, strict=True)
+            one if isinstance(one, str) else "" if one else _reason(row, tiers, fee, close)
+            for row, fee, one in zip(rows, trigger_fee, options, strict=True)
         ],
     )
 
@@ -168,6 +175,17 @@ def contract_terms(
 def _steps(rule: VenueRules, tiers: TierTables, table: int | None) -> str | None:
     steps = None if table is None else step_rule(rule, tiers, table)
     return None if steps is None else steps.to_text()
+
+
+def _options(
+    rows: Sequence[Mapping[str, Any]], venues: Mapping[str, VenueRules], close: dt.datetime
+) -> list[OptionTerms | str | None]:
+    """Terms of each option contract or why it has none; None where a contract is no option."""
+    at = [i for i, row in enumerate(rows) if row["type"] == "option"]
+    found: list[OptionTerms | str | None] = [None] * len(rows)
+    for i, terms in zip(at, option_terms([rows[i] for i in at], venues, close), strict=True):
+        found[i] = terms
+    return found
 
 
 def _has_mark(row: Mapping[str, Any]) -> bool:
@@ -191,8 +209,6 @@ def _reason(
 ) -> str:
     """Why no position in the contract can be priced; empty where it can."""
     name = f"{row['venue']} {row['symbol']}"
-    if row["type"] == "option":
-        return "options are not priced"
     settles_in = row["base"] if _is_inverse(row) else row["quote"]
     if row["settle"] != settles_in:
         return f"settles in {row['settle']}, not in {settles_in}: {name}"

@@ -89,6 +89,8 @@ class VenueRules(BaseModel):
         Whether equity equal to maintenance is liquidated or safe.
     option_margin : {"deribit", "okx"}, optional
         Formula for short options; only where the venue lists them.
+    option_closing_fee_rate, option_liquidation_fee_rate : float, optional
+        Shares of the underlying for options; those of the other contracts when absent.
     insurance_fund : InsuranceFund
         What pays deficits first.
     """
@@ -108,6 +110,8 @@ class VenueRules(BaseModel):
     tiers_per_step: Annotated[int, Field(ge=1, le=20, strict=True)] = 1
     boundary: Literal["at", "below"]
     option_margin: Literal["deribit", "okx"] | None = None
+    option_closing_fee_rate: _Rate | None = None
+    option_liquidation_fee_rate: _Rate | None = None
     insurance_fund: InsuranceFund
 
     @model_validator(mode="after")

@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 from risk.cube import load_record, open_cube, open_drivers
 from risk.drivers import take_drivers
 from risk.liquidation import account_losses
+from risk.liquidation.options import take_valued
+from risk.pipeline.files import valued_options
 from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night
 
@@ -38,7 +40,10 @@ def write_accounts(night: Night, book: pa.Table) -> None:
         if not len(index):
             continue
         record = take_drivers(drivers[name].to_dataset().load(), index)
-        losses = account_losses(book, record, impact)
+        valued = valued_options(folder, name)
+        if valued is not None:
+            valued = take_valued(valued, index)
+        losses = account_losses(book, record, impact, valued)
         losses = losses.filter(pc.greater(losses["deficit_usd"], 0))
         place = losses.schema.get_field_index("scenario")
         numbers = pa.array(index, pa.int32()).take(losses["scenario"].combine_chunks())

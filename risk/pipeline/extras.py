@@ -11,6 +11,7 @@ from risk.pipeline.attribute import attribute
 from risk.pipeline.before import compare_with_before
 from risk.pipeline.branch import compare_branch
 from risk.pipeline.explore import explore
+from risk.pipeline.greeks import write_greeks
 from risk.pipeline.night import Night
 from risk.pipeline.regulate import regulate
 from risk.pipeline.rounds import compare_rounds
@@ -21,6 +22,7 @@ EXTRAS: tuple[Callable[[Night, pa.Table, list[str]], None], ...] = (
     compare_with_before,
     attribute,
     explore,
+    write_greeks,
     regulate,
     compare_rounds,
     settle_deficits,

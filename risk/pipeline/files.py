@@ -9,7 +9,9 @@ from typing import Any
 
 import xarray as xr
 
+from risk.block import OPTIONS
 from risk.cube import plain_text
+from risk.liquidation.options import Valued, load_valued
 from risk.store import file_digest
 
 
@@ -40,6 +42,14 @@ def read_json(path: Path) -> Any:
 def load_calibration(folder: Path) -> xr.Dataset:
     """The calibration of the night."""
     return xr.open_zarr(folder / "calibration.zarr", consolidated=False, chunks=None).load()
+
+
+def valued_options(folder: Path, scenario_set: str) -> Valued | None:
+    """What the options' contracts are worth in every scenario of a set; None without options."""
+    ending = ".value.npy"
+    files = sorted((folder / OPTIONS).glob(f"{scenario_set}-*{ending}"))
+    names = [file.name.removesuffix(ending) for file in files]
+    return load_valued(folder / OPTIONS, names) if names else None
 
 
 def digests(where: Path, pattern: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from risk.margin.book import margin_table
 from risk.measures import measure_cube
 from risk.pipeline.accounts import write_accounts
 from risk.pipeline.extras import EXTRAS
-from risk.pipeline.files import read_json, write_tree
+from risk.pipeline.files import read_json, valued_options, write_tree
 from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night, Progress
 
@@ -80,7 +80,8 @@ def _positions(night: Night, book: pa.Table) -> pa.Table:
             columns |= {column: nulls for column in (*TAILS, *NEEDS)}
         else:
             drivers = open_drivers(night.folder)[name].to_dataset().load()
-            tails = position_tails(book, drivers, impact=impact)
+            valued = valued_options(night.folder, name)
+            tails = position_tails(book, drivers, impact=impact, valued=valued)
             needs = required_margins(
                 book,
                 drivers,

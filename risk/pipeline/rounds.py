@@ -12,7 +12,9 @@ import xarray as xr
 from risk.cube import open_cube, open_drivers
 from risk.drivers import slice_drivers
 from risk.liquidation import Ladders, build_ladders, walk
+from risk.liquidation.options import Valued, take_valued
 from risk.measures import expected_shortfall
+from risk.pipeline.files import valued_options
 from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night
 
@@ -39,7 +41,7 @@ def compare_rounds(night: Night, book: pa.Table, assets: list[str]) -> None:
         record = drivers[name].to_dataset().load()
         outcome = cube[name].to_dataset()
         whole = {v: outcome[v].values.sum(axis=1, dtype="f8") for v in _VARIABLES}
-        alone = _totals(ladders, record)
+        alone = _totals(ladders, record, valued_options(night.folder, name))
         if name == "stress":
             for i, label in enumerate(record.label.values):
                 first, all_ = ({v: x[v][i] for v in _VARIABLES} for x in (alone, whole))
@@ -59,11 +61,14 @@ def compare_rounds(night: Night, book: pa.Table, assets: list[str]) -> None:
     pq.write_table(pa.table(columns, schema=schema), night.folder / "cascade.parquet")
 
 
-def _totals(ladders: Ladders, record: xr.Dataset) -> dict[str, np.ndarray]:
+def _totals(ladders: Ladders, record: xr.Dataset, valued: Valued | None) -> dict[str, np.ndarray]:
     parts = []
     for start in range(0, record.sizes["scenario"], _BATCH):
-        part = slice_drivers(record, start, min(start + _BATCH, record.sizes["scenario"]))
-        outcome = walk(ladders, part, variables=_VARIABLES)
+        stop = min(start + _BATCH, record.sizes["scenario"])
+        part = slice_drivers(record, start, stop)
+        # The paths of the options' contracts are not in the drivers: what they came to is kept.
+        some = None if valued is None else take_valued(valued, np.arange(start, stop))
+        outcome = walk(ladders, part, variables=_VARIABLES, valued=some)
         parts.append([outcome[v].values.sum(axis=1, dtype="f8") for v in _VARIABLES])
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return dict(zip(_VARIABLES, columns, strict=True))

@@ -12,10 +12,11 @@ from risk import findings
 from risk.block import SET_CODES
 from risk.config import Config
 from risk.cube import load_record, plain_text, read_dataset, save_record
-from risk.drivers import slice_drivers
+from risk.drivers import slice_drivers, with_volatility
 from risk.market.calibration import calibrate
 from risk.market.gaps import calibrated_gap, gap_shares
 from risk.market.history import load_history, universe
+from risk.market.implied import calibrate_implied, implied_multiples, load_implied
 from risk.market.volatility import ewma_model, garch_model
 from risk.pipeline.files import write_json
 from risk.pipeline.impact import write_impact
@@ -38,9 +39,19 @@ def prepare_scenarios(night: Night, progress: Progress | None = None) -> None:
         volatility=drawn.volatility if drawn else "ewma",
         copula=drawn is not None and drawn.model == "t_copula",
     )
+    implied = load_implied(config.history, night.as_of)
+    calibration = calibration.merge(
+        calibrate_implied(history, implied, assets, calibration.attrs["market"]),
+        combine_attrs="no_conflicts",
+    )
     plain_text(calibration).to_zarr(folder / "calibration.zarr", mode="w", consolidated=False)
     write_impact(night, history, assets, calibration["volatility"])
-    records = historical_records(config, history, assets, calibration, night.as_of)
+    records = {
+        name: with_implied(record, implied, calibration, config.horizon_days)
+        for name, record in historical_records(
+            config, history, assets, calibration, night.as_of
+        ).items()
+    }
     if config.scenarios.stress:
         stresses = load_stresses(config.scenarios.stress.folder)
         records["stress"] = stress_drivers(
@@ -50,6 +61,17 @@ def prepare_scenarios(night: Night, progress: Progress | None = None) -> None:
     for name, record in records.items():
         save_record(folder / "scenarios" / f"{name}.zarr", record)
     write_json(folder / "market.json", findings.market_notes(history, assets, calibration, records))
+
+
+def with_implied(
+    record: xr.Dataset, implied: xr.DataArray | None, calibration: xr.Dataset, horizon_days: int
+) -> xr.Dataset:
+    """A historical record with the moves of the implied volatilities of its windows."""
+    ends = record.label.values.astype("U10").astype("M8[D]")
+    starts = ends - np.timedelta64(horizon_days - 1, "D")
+    last = record["last"].values
+    multiple = implied_multiples(implied, calibration, starts, ends, last)
+    return with_volatility(record, multiple, horizon_days)
 
 
 def historical_records(

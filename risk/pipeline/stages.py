@@ -23,6 +23,7 @@ SCRATCH = (
     "blocks",
     "gaps",
     "ladders",
+    "options",
     "scenarios",
     "stores.json",
     "breaches.json",

@@ -12,6 +12,7 @@ from risk.margin.tiers import TierTables, build_tier_tables, tier_max_leverage
 from risk.sample.contracts import KINDS, Listing, asset_shares
 from risk.sample.entries import STRICT_FEE, Drafts, draw_entries, entries_of_equity
 from risk.sample.holders import BOOKS, LEVERAGES, Holders, draw_holders
+from risk.sample.options import option_collateral
 from risk.sample.prices import Prices
 from risk.sample.venues import VENUES
 from risk.schema import ACCOUNTS, POSITIONS, USD_EQUIVALENTS
@@ -69,7 +70,9 @@ def draw_positions(
 
     legs = drafts.opened(entry)
     margin = np.where(
-        is_option, _option_margin(holders, listing, entry, legs.size), legs.position_margin
+        is_option,
+        _option_margin(holders, listing, prices, entry, legs.size, rng),
+        legs.position_margin,
     )
     # Rounded up: collateral is never below what the leverage asks for.
     digits = np.where(legs.is_inverse | is_option, 1e8, 1e4)
@@ -172,11 +175,19 @@ def _limits(tiers: pa.Table, tables: TierTables) -> np.ndarray:
 
 
 def _option_margin(
-    holders: Holders, listing: Listing, entry: np.ndarray, size: np.ndarray
+    holders: Holders,
+    listing: Listing,
+    prices: Prices,
+    entry: np.ndarray,
+    size: np.ndarray,
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """Coin: none for a bought option; premium received and a fifth of the underlying if written."""
-    mark = listing.mark_price[holders.contract]
-    return np.where(holders.direction > 0, 0.0, size * (entry + 0.2 + 0.2 * mark))
+    """Collateral as if every position were an option, in its settle currency."""
+    contract = holders.contract
+    is_linear = listing.table["linear"].to_numpy()[contract]
+    underlying = np.where(is_linear, prices.close[listing.asset[contract]], 1.0)
+    mark = listing.mark_price[contract]
+    return option_collateral(holders.direction, size, entry, mark, underlying, rng)
 
 
 def _draw_stops(

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from scipy.special import ndtr
 
+from risk.sample.options import option_expiries, option_marks
 from risk.sample.prices import Prices, price_decimals
 from risk.sample.venues import VENUES, Venue, forms, quarterly_expiries
 from risk.schema import CONTRACTS
@@ -25,7 +25,7 @@ _APPEAL = {
     "inverse_perpetual": 0.30,
     "linear_future": 0.09,
     "inverse_future": 0.13,
-    "option": 0.0006,
+    "option": 0.004,
 }
 _USDC_APPEAL = 0.18
 _MAJORS = {"BTC": 0.29, "ETH": 0.18}
@@ -73,13 +73,14 @@ def list_contracts(prices: Prices, as_of: date, generator: np.random.Generator) 
     share = asset_shares(prices)
     ranked = np.argsort(-share, kind="stable")
     expiries = quarterly_expiries(as_of)
+    option_dates = option_expiries(as_of, expiries[0])
     # One basis per asset and expiry: venues do not differ by more than noise.
     carry = generator.uniform(0.03, 0.09, len(prices.assets))
     volatility = generator.uniform(0.38, 0.62, len(prices.assets))
     close = datetime.combine(as_of, time(23, 59, 59), UTC)
     rows, marks = [], []
     for number, venue in enumerate(VENUES):
-        for asset, terms in forms(venue, ranked, expiries, prices):
+        for asset, terms in forms(venue, ranked, expiries, option_dates, prices):
             kind = str(terms["kind"])
             years = _years_to(terms.get("expiry"), close)
             basis = generator.normal(1e-4, 2e-4) if prices.is_synthetic else 0.0
@@ -99,7 +100,7 @@ def list_contracts(prices: Prices, as_of: date, generator: np.random.Generator) 
                 **{name: terms.get(name) for name in CONTRACTS.names},
                 "venue": venue.name,
                 "base": prices.assets[asset],
-                "linear": kind.startswith("linear"),
+                "linear": terms.get("linear", kind.startswith("linear")),
                 "mark_timestamp": close - (timedelta(hours=5) if is_stale else lag),
                 "index_price": spot,
                 "funding_rate": _funding(drawn[2], carry[asset]) if is_swap else None,
@@ -108,10 +109,10 @@ def list_contracts(prices: Prices, as_of: date, generator: np.random.Generator) 
             decimals = price_decimals(mark)
             mark = round(mark, decimals)
             if kind == "option":
-                iv = float(round(volatility[asset] + 0.02 * abs(drawn[0]), 4))
-                row["mark_iv"] = iv
-                mark = max(round(_option_mark(row, spot, years, iv), 4), 0.0001)
-                decimals = 4
+                forward = spot * float(np.exp(carry[asset] * years))
+                row["mark_iv"], mark, decimals = option_marks(
+                    row, spot, forward, years, float(volatility[asset])
+                )
             turnover = float(prices.daily_volume_usd[asset]) * venue.positions
             form = _appeal(venue, kind, terms["settle"])
             row["mark_price"] = mark
@@ -162,19 +163,10 @@ def _funding(drawn: float, carry: float) -> float:
     return float(np.round(np.clip(carry / 1095.0 + 1e-4 * drawn, -0.0075, 0.0075), 6))
 
 
-def _option_mark(row: dict[str, Any], spot: float, years: float, volatility: float) -> float:
-    """Undiscounted Black price in coin, as venues of coin-settled options quote it."""
-    deviation = volatility * np.sqrt(years)
-    d1 = np.log(spot / row["strike"]) / deviation + deviation / 2.0
-    call = spot * ndtr(d1) - row["strike"] * ndtr(d1 - deviation)
-    value = call if row["option_type"] == "call" else call - spot + row["strike"]
-    return float(value / spot)
-
-
 def _appeal(venue: Venue, kind: str, settle: str) -> float:
     appeal = _APPEAL[kind]
     if venue.name in _ON_INVERSE_VENUES:
-        return {"option": 0.02, "linear_perpetual": 0.35}.get(kind, 3.0 * appeal)
+        return {"option": 0.03, "linear_perpetual": 0.35}.get(kind, 3.0 * appeal)
     return appeal * (_USDC_APPEAL if settle == "USDC" else 1.0)
 
 

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from risk.sample.options import option_forms
 from risk.sample.prices import Prices
 
 _N_EXPIRIES, _MIN_DAYS_TO_EXPIRY, _EXPIRY_HOUR = 2, 7, 8
-_STRIKES = (0.85, 1.0, 1.15)
 
 
 class Venue(NamedTuple):
@@ -19,7 +19,8 @@ class Venue(NamedTuple):
 
     `positions` is the venue's share of the accounts, `depth` the size of its synthetic tiers
     beside the largest venue's, `face` the USD of one inverse contract (of BTC, of the others).
-    `lot_usd` is the rough value of one linear contract; None counts in base units.
+    `lot_usd` is the rough value of one linear contract; None counts in base units. `options` counts
+    the assets with coin-settled options, `usdc_options` those behind them with linear ones.
     """
 
     name: str
@@ -32,18 +33,19 @@ class Venue(NamedTuple):
     dated_linear: int
     dated_inverse: int
     options: int
+    usdc_options: int
     face: tuple[float, float]
     lot_usd: float | None
 
 
 VENUES = (
-    Venue("binance", 0.40, 1.0, 125.0, 25, 5, 8, 2, 2, 0, (100.0, 10.0), None),
-    Venue("bybit", 0.19, 0.7, 100.0, 25, 3, 4, 2, 1, 0, (1.0, 1.0), None),
-    Venue("okx", 0.17, 0.6, 100.0, 25, 2, 5, 2, 2, 2, (100.0, 10.0), 100.0),
-    Venue("gate", 0.08, 0.25, 100.0, 18, 0, 1, 0, 0, 0, (1.0, 1.0), 10.0),
-    Venue("kucoin", 0.07, 0.25, 100.0, 18, 0, 2, 0, 0, 0, (1.0, 1.0), 50.0),
-    Venue("bitmex", 0.03, 0.4, 100.0, 4, 0, 2, 0, 1, 0, (1.0, 1.0), 10.0),
-    Venue("deribit", 0.06, 0.5, 50.0, 0, 6, 2, 0, 2, 2, (10.0, 1.0), None),
+    Venue("binance", 0.40, 1.0, 125.0, 25, 5, 8, 2, 2, 0, 0, (100.0, 10.0), None),
+    Venue("bybit", 0.19, 0.7, 100.0, 25, 3, 4, 2, 1, 0, 0, (1.0, 1.0), None),
+    Venue("okx", 0.17, 0.6, 100.0, 25, 2, 5, 2, 2, 2, 0, (100.0, 10.0), 100.0),
+    Venue("gate", 0.08, 0.25, 100.0, 18, 0, 1, 0, 0, 0, 0, (1.0, 1.0), 10.0),
+    Venue("kucoin", 0.07, 0.25, 100.0, 18, 0, 2, 0, 0, 0, 0, (1.0, 1.0), 50.0),
+    Venue("bitmex", 0.03, 0.4, 100.0, 4, 0, 2, 0, 1, 0, 0, (1.0, 1.0), 10.0),
+    Venue("deribit", 0.06, 0.5, 50.0, 0, 6, 2, 0, 2, 2, 2, (10.0, 1.0), None),
 )
 
 
@@ -67,7 +69,11 @@ def quarterly_expiries(as_of: date) -> list[datetime]:
 
 
 def forms(
-    venue: Venue, ranked: np.ndarray, expiries: Sequence[datetime], prices: Prices
+    venue: Venue,
+    ranked: np.ndarray,
+    expiries: Sequence[datetime],
+    option_dates: Sequence[datetime],
+    prices: Prices,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The contracts of one venue: asset and the terms that do not depend on drawn numbers."""
     for asset in ranked[: venue.usdt].tolist():
@@ -82,13 +88,14 @@ def forms(
     for asset in ranked[: venue.dated_inverse].tolist():
         for expiry in expiries:
             yield asset, _inverse(venue, prices, asset, expiry)
+    size = 0.01 if venue.name == "okx" else 1.0
     for asset in ranked[: venue.options].tolist():
-        for multiple in _STRIKES:
-            for letter, option_type in (("C", "call"), ("P", "put")):
-                yield (
-                    asset,
-                    _option(venue, prices, asset, expiries[0], multiple, letter, option_type),
-                )
+        for terms in option_forms(prices, asset, option_dates, None, size):
+            yield asset, terms
+    for asset in ranked[venue.options : venue.options + venue.usdc_options].tolist():
+        lot = 10.0 ** float(max(np.round(np.log10(1_000.0 / prices.close[asset])), 0.0))
+        for terms in option_forms(prices, asset, option_dates[:2], "USDC", lot):
+            yield asset, terms
 
 
 def _linear(
@@ -121,31 +128,6 @@ def _inverse(
         "type": "future" if expiry else "swap",
         "contract_size": venue.face[0 if name == "BTC" else 1],
         "expiry": expiry,
-    }
-
-
-def _option(
-    venue: Venue,
-    prices: Prices,
-    asset: int,
-    expiry: datetime,
-    multiple: float,
-    letter: str,
-    option_type: str,
-) -> dict[str, Any]:
-    name, spot = prices.assets[asset], float(prices.close[asset])
-    step = 10.0 ** max(np.floor(np.log10(spot)) - 1, -4)
-    strike = float(f"{np.round(spot * multiple / step) * step:.6g}")
-    return {
-        "kind": "option",
-        "symbol": f"{name}/USD:{name}{_suffix(expiry)}-{strike:g}-{letter}",
-        "quote": "USD",
-        "settle": name,
-        "type": "option",
-        "contract_size": 0.01 if venue.name == "okx" else 1.0,
-        "expiry": expiry,
-        "strike": strike,
-        "option_type": option_type,
     }
 
 

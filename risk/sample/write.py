@@ -16,6 +16,7 @@ from risk.errors import ConfigError, DataError
 from risk.sample.book import draw_positions
 from risk.sample.contracts import list_contracts
 from risk.sample.history import read_brackets, real_prices
+from risk.sample.options import implied_history
 from risk.sample.prices import Prices, synthetic_prices
 from risk.sample.tiers import tier_table
 
@@ -41,7 +42,8 @@ def write_sample(
     Parameters
     ----------
     out : Path
-        Folder that gets `as_of=<date>/` and `history/prices.parquet`; made if missing.
+        Folder that gets `as_of=<date>/` and `history/prices.parquet`, beside it simulated indices
+        of implied volatility where the prices are simulated; made if missing.
     positions : int
         Number of positions, at least 1.
     seed : int
@@ -76,8 +78,8 @@ def write_sample(
     if seed < 0:
         raise ConfigError(f"seed is {seed}; it must not be negative")
     # Prices do not depend on the book: each part has a stream of its own.
-    price_stream, contract_stream, book_stream = (
-        np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3)
+    price_stream, contract_stream, book_stream, implied_stream = (
+        np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(4)
     )
     if history is None:
         as_of = as_of or DEFAULT_AS_OF
@@ -104,6 +106,12 @@ def write_sample(
     say(f"writing {folder}")
     # History first: a snapshot is never there without its prices.
     _write_history(out, folder, prices)
+    if prices.is_synthetic:
+        implied = implied_history(prices.table, implied_stream)
+        _write_table(
+            out / "history" / "implied_volatility.parquet",
+            _marked(implied, True, "SYNTHETIC indices of implied volatility"),
+        )
     for source in rules:
         target = folder / "venues" / source.name
         target.parent.mkdir(parents=True, exist_ok=True)

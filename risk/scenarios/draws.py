@@ -25,7 +25,11 @@ SCHEME = 1
 #: One random stream per purpose, so that switching jumps off leaves the diffusion as it was.
 STREAMS = (
     "normal", "reach_low", "reach_high", "mixing", "common_jumps", "own_jumps", "extra_jumps",
+    "implied",
 )  # fmt: skip
+
+#: Number of the stream that scrambles Sobol points; it has no block, so it stays by itself.
+_SCRAMBLE = 7
 
 #: Scenarios advanced together. A block draws whole tiles, so its first paths do not depend on `n`.
 TILE = 256
@@ -106,7 +110,7 @@ def make_normals(
     if paths.sampling == "antithetic":
         return MirroredNormals(rng, shape)
     whole_tiles = -(-paths.block_size // TILE) * TILE
-    key = (SCHEME, paths.set_code, len(STREAMS))
+    key = (SCHEME, paths.set_code, _SCRAMBLE)
     scramble = np.random.Generator(
         np.random.Philox(np.random.SeedSequence(paths.seed, spawn_key=key))
     )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import xarray as xr
 
-from risk.drivers import make_drivers
+from risk.drivers import make_drivers, with_volatility
 from risk.errors import ConfigError
 from risk.scenarios.moves import Ratios, check_gap, gap_rule
 
@@ -30,6 +30,7 @@ def move_drivers(
     gap: float,
     label: Sequence[str],
     wander: np.ndarray | None = None,
+    volatility: np.ndarray | None = None,
 ) -> xr.Dataset:
     """Drivers of given moves of every asset.
 
@@ -45,10 +46,14 @@ def move_drivers(
         Standard deviation of the log price on the way. Low and high are the medians of a Brownian
         bridge's: from 0 to b, ``(b - sqrt(b^2 + 2 ln(2) wander^2)) / 2`` and mirrored [1]_.
 
+    volatility : ndarray (scenario, asset), optional
+        Multiples of the options' implied volatilities; one when absent.
+
     Returns
     -------
     Dataset
-        Driver record, equally weighted: a grid has no probabilities.
+        Driver record, equally weighted: a grid has no probabilities. It happens at once: options
+        lose no time value.
 
     Raises
     ------
@@ -75,7 +80,7 @@ def move_drivers(
         reach = np.sqrt(end**2 + 2 * np.log(2) * wander**2)
         low = np.minimum(low, np.exp((end - reach) / 2))
         high = np.maximum(high, np.exp((end + reach) / 2))
-    return make_drivers(
+    drivers = make_drivers(
         low,
         high,
         last,
@@ -84,6 +89,7 @@ def move_drivers(
         source=["grid"] * len(last),
         gaps=gap_rule(Ratios(low, high, last), gap),
     )
+    return drivers if volatility is None else with_volatility(drivers, volatility, 0.0)
 
 
 def heat_table(
@@ -100,7 +106,8 @@ def heat_table(
     """Common price moves by multiples of today's volatility.
 
     Prices of linear and inverse contracts do not know volatility; what it changes is how far a
-    price strays on its way to the same end, and so what is liquidated there.
+    price strays on its way to the same end, and so what is liquidated there. Options are valued
+    again: their implied volatilities are multiplied too, at 0 only the intrinsic value is left.
 
     Parameters
     ----------
@@ -131,6 +138,7 @@ def heat_table(
         gap=gap,
         label=[f"{move:+.0%} at {k:g} x volatility" for move, k in grid],
         wander=grid[:, 1:] * daily * np.sqrt(horizon_days),
+        volatility=np.repeat(grid[:, 1:], len(assets), axis=1),
     )
     shape = {"move": np.asarray(moves, "f8"), "volatility": np.asarray(multiples, "f8")}
     return _table(price(drivers), shape, leaders)

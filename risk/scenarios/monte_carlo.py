@@ -7,7 +7,7 @@ never enters, so a position changes nobody's draws. Formulas, references and lim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import xarray as xr
 from risk.drivers import JointPaths, make_drivers
 from risk.errors import ConfigError
 from risk.scenarios.draws import TILE, Model, Paths, make_normals, reaches
+from risk.scenarios.implied import ImpliedPaths, shocks_of
 from risk.scenarios.importance import raw_weights
 from risk.scenarios.jumps import (
     Common,
@@ -48,6 +49,7 @@ def draw_block(
     tilt: float = 1.0,
     block_size: int | None = None,
     watch: Callable[[int, JointPaths], None] | None = None,
+    recorded: Sequence[int] = (),
 ) -> xr.Dataset:
     """Drivers of one block of scenarios.
 
@@ -60,6 +62,9 @@ def draw_block(
         Scenarios wanted; the first n of the block whatever n is.
     block_size : int, optional
         Scenarios of a whole block; `n` when absent.
+    recorded : sequence of int
+        Assets whose prices and implied volatilities are kept step by step, for options. No draw
+        depends on it.
     seed, set_code, block, steps, horizon_days, model, jumps, sampling, tilt
         See `Paths`.
     watch : callable (first, JointPaths), optional
@@ -70,7 +75,9 @@ def draw_block(
     -------
     Dataset
         Driver record (`risk.drivers`) of n scenarios, equally weighted unless tilted; the weights
-        of a tilted run of several blocks are those of `path_weights`.
+        of a tilted run of several blocks are those of `path_weights`. With recorded assets also
+        `path` (ratio) and `log_volatility` (log of the multiple of today's 30-day implied
+        volatility) on (path_asset, step, scenario), at the end of each step, and `step_days`.
 
     Raises
     ------
@@ -83,14 +90,15 @@ def draw_block(
         seed, set_code, block, steps, horizon_days, model, jumps, sampling, tilt, block_size or n
     )
     assets = [str(name) for name in calibration["asset"].values]
-    tiles = list(_tiles(calibration, paths, n, watch))
+    rows = np.asarray(recorded, "i8")
+    tiles = list(_tiles(calibration, paths, n, rows, watch))
     low, high, last = (np.exp(np.hstack([t[k] for t in tiles]).T[:n]) for k in range(3))
     where, before, landing = (np.concatenate([t[k] for t in tiles]) for k in (3, 4, 5))
     before, landing = np.exp(before), np.exp(landing)
     # A jump smaller than the last digit of its ratio is no gap.
     keep = (where[:, 0] < n) & ((landing - before) * where[:, 2] > 0)
     weight = None if tilt == 1 else _block_weights(calibration, paths, n)
-    return make_drivers(
+    drivers = make_drivers(
         low,
         high,
         last,
@@ -105,6 +113,16 @@ def draw_block(
             "gap_before": before[keep],
             "gap_landing": landing[keep],
         },
+    )
+    if not len(rows):
+        return drivers
+    steps_of, spread = (np.concatenate([t[k] for t in tiles], axis=2)[..., :n] for k in (6, 7))
+    dims = ("path_asset", "step", "scenario")
+    return drivers.assign(
+        path=(dims, np.exp(steps_of)), log_volatility=(dims, spread)
+    ).assign_coords(
+        path_asset=np.array(assets, object)[rows],
+        step_days=("step", (np.arange(paths.steps) + 1) * (horizon_days / paths.steps)),
     )
 
 
@@ -187,9 +205,10 @@ def _tiles(
     calibration: xr.Dataset,
     paths: Paths,
     n: int,
+    recorded: np.ndarray,
     watch: Callable[[int, JointPaths], None] | None,
 ) -> Iterator[tuple[np.ndarray, ...]]:
-    """Log low, high, last (asset, scenario) and the gaps of one tile after the other."""
+    """Log low, high, last (asset, scenario), the gaps and the paths of one tile after the other."""
     shape = (calibration.sizes["asset"], TILE)
     per_day = paths.steps // paths.horizon_days
     days = _days(calibration, paths.horizon_days, per_day)
@@ -197,6 +216,8 @@ def _tiles(
     reach = reaches(paths, shape)
     mixing, mixing_stream = _mixing(calibration, paths.model), paths.stream("mixing")
     draw_jumps = _jumps(calibration, paths)
+    implied = ImpliedPaths(paths, shocks_of(calibration, recorded))
+    kept = np.empty((len(recorded), paths.steps, TILE))
     for first in range(0, n, TILE):
         jumps = draw_jumps(normals.begin_tile())
         chi_square = normals.chi_square(mixing_stream, mixing.df, len(days))
@@ -238,10 +259,12 @@ def _tiles(
                     landing,
                     n_gaps,
                 )
+                kept[:, step] = last[recorded]
         if watch and seen:
             watch(first, seen.joint_paths(jumps, min(n - first, TILE)))
         gap[:, 0] += first
-        yield low, high, last, gap[:n_gaps], before[:n_gaps], landing[:n_gaps]
+        spread = implied.draw(kept) if len(recorded) else kept
+        yield low, high, last, gap[:n_gaps], before[:n_gaps], landing[:n_gaps], kept.copy(), spread
 
 
 def _days(calibration: xr.Dataset, days: int, per_day: int) -> list[Day]:

@@ -12,7 +12,7 @@ import xarray as xr
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from risk.drivers import join_gaps, make_drivers
+from risk.drivers import join_gaps, make_drivers, with_volatility
 from risk.errors import ConfigError
 from risk.scenarios.effects import pay_funding, stress_gaps, widen
 from risk.scenarios.moves import (
@@ -104,8 +104,6 @@ class Stress(BaseModel):
             missing = [name for name in needed if name not in self.model_fields_set]
             if missing:
                 raise ValueError(f"a historical stress needs {', '.join(missing)}")
-            if self.volatility:
-                raise ValueError("volatility widens designed moves; leave it out of past ones")
         if self.start and self.end and self.end < self.start:
             raise ValueError("end lies before start")
         if self.outage and self.breaker:
@@ -189,8 +187,9 @@ def stress_drivers(
     Returns
     -------
     Dataset
-        Driver record; `label` is the title, `peg` and `depth` on (scenario,) what the file says of
-        them (1 where nothing). `moves_by_asset` turns it into fractions.
+        Driver record with multiples of the implied volatilities; `label` is the title, `peg` and
+        `depth` on (scenario,) what the file says of them (1 where nothing). `moves_by_asset` turns
+        it into fractions.
 
     Raises
     ------
@@ -222,10 +221,16 @@ def stress_drivers(
         source=[stress.source for stress in stresses],
         gaps=join_gaps(*gaps),
     )
-    return drivers.assign_coords(
-        peg=("scenario", [stress.peg or 1.0 for stress in stresses], {"units": "USD"}),
-        depth=("scenario", [stress.depth or 1.0 for stress in stresses], {"units": "1"}),
-    ).assign_attrs(ignored=ignored)
+    # A stress happens at once: options lose no time value, only their volatility moves.
+    multiple = np.array([[stress.volatility or 1.0] * len(assets) for stress in stresses])
+    return (
+        with_volatility(drivers, multiple, 0.0)
+        .assign_coords(
+            peg=("scenario", [stress.peg or 1.0 for stress in stresses], {"units": "USD"}),
+            depth=("scenario", [stress.depth or 1.0 for stress in stresses], {"units": "1"}),
+        )
+        .assign_attrs(ignored=ignored)
+    )
 
 
 def stress_rules(stresses: Sequence[Stress], assets: Sequence[str]) -> np.ndarray:
@@ -306,7 +311,8 @@ def _stress_ratios(
     volatility: xr.DataArray | None,
 ) -> Ratios:
     """Low, high and last of every asset under one stress (1, asset)."""
-    needs_volatility = stress.others == "volatility" or stress.volatility is not None
+    is_wider = stress.volatility is not None and stress.kind == "hypothetical"
+    needs_volatility = stress.others == "volatility" or is_wider
     if volatility is None and needs_volatility:
         raise ConfigError(f"stress {stress.title!r} needs volatilities; calibrate them first")
     names = list(stress.shocks)
@@ -337,7 +343,7 @@ def _stress_ratios(
             )
             columns.append([part[0] for part in scale_move(market, slope)])
     moves = Ratios(*(np.array(side)[None] for side in zip(*columns, strict=True)))
-    if stress.volatility is not None and volatility is not None:
+    if is_wider and stress.volatility is not None and volatility is not None:
         daily = np.array([beta_of(volatility, name) for name in assets])
         moves = widen(moves, stress.volatility * daily * np.sqrt(stress.days))
     if stress.funding is not None:

@@ -12,6 +12,7 @@ import xarray as xr
 from risk.liquidation.cascade import stay_moved
 from risk.liquidation.columns import Terms
 from risk.liquidation.impact import Impact
+from risk.liquidation.options import Valued, measure_holdings, read_options, value_options
 from risk.liquidation.tails.merged import measure_merged
 from risk.liquidation.tails.ordered import measure_ordered
 from risk.liquidation.tails.paths import gaps_of, sort_paths, split_paths, weigh_below
@@ -35,6 +36,7 @@ def position_tails(
     var_confidence: float = 0.99,
     es_confidence: float = 0.975,
     impact: Impact | None = None,
+    valued: Valued | None = None,
 ) -> xr.Dataset:
     """Value at risk, expected shortfall, expected deficit and liquidation of every position.
 
@@ -51,6 +53,8 @@ def position_tails(
         Levels in (0, 1) of the value at risk and the expected shortfall.
     impact : Impact, optional
         What closing does to the price, as given to `build_ladders`.
+    valued : Valued, optional
+        The options' contracts in these scenarios, if they were valued before.
 
     Returns
     -------
@@ -60,7 +64,7 @@ def position_tails(
         loss beyond the collateral; all USD. `liquidation_probability`, in which a stop that
         closes first does not count. The attributes ``ordered``, ``merged`` and ``stepped`` count
         the positions whose losses came in order, those whose families of losses had to be merged,
-        and those liquidated in steps.
+        and those liquidated in steps; options are in none of them.
 
     Raises
     ------
@@ -106,7 +110,13 @@ def position_tails(
             measure = measure_merged if how == MERGED else measure_ordered
             measure(short_of, closable, paths, levels, out)
         found[:, index] = out
-    return _spread(book.num_rows, terms.row, found, kind)
+    contracts, holdings = read_options(book, list(drivers.asset.values))
+    of_options = np.empty((len(Tails._fields), len(holdings.row)))
+    if len(holdings.row):
+        valued = value_options(contracts, drivers) if valued is None else valued
+        measure_holdings(contracts, holdings, valued, weight, tuple(levels), of_options)
+    rows = np.concatenate([terms.row, holdings.row])
+    return _spread(book.num_rows, rows, np.concatenate([found, of_options], axis=1), kind)
 
 
 def _closable(terms: Terms) -> Closable:

@@ -1,0 +1,86 @@
+"""What a block keeps of its options, so that positions can be measured over all blocks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from risk.liquidation.options.columns import Valued
+
+
+def save_valued(folder: Path, name: str, valued: Valued) -> str:
+    """Write the arrays of one block under its name; returns their checksum."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = _pack(valued)
+    for part, values in arrays.items():
+        np.save(folder / f"{name}.{part}.npy", values, allow_pickle=False)
+    return _digest(arrays)
+
+
+def check_valued(folder: Path, name: str, checksum: str) -> bool:
+    """Whether the arrays are still what `save_valued` wrote."""
+    try:
+        return _digest(_read(folder, name)) == checksum
+    except (OSError, ValueError):
+        return False
+
+
+def load_valued(folder: Path, names: Iterable[str]) -> Valued:
+    """Join the arrays of consecutive blocks, in the order of `names`."""
+    parts = [_read(folder, name) for name in names]
+    sizes = [part["value"].shape[2] for part in parts]
+    for part, first in zip(parts, np.cumsum(sizes) - sizes, strict=True):
+        part["stairs"][1] += first
+    ends = np.concatenate([part["value"] for part in parts], axis=2)
+    stairs = np.concatenate([part["stairs"] for part in parts], axis=1)
+    # Stable: within a contract the scenarios stay in order.
+    stairs = stairs[:, np.argsort(stairs[0], kind="stable")]
+    start = np.searchsorted(stairs[0], np.arange(ends.shape[1] + 1))
+    return Valued(
+        np.ascontiguousarray(ends[0]),
+        np.ascontiguousarray(ends[1]),
+        start.astype("i8"),
+        stairs[1].astype("i8"),
+        *np.ascontiguousarray(stairs[2:]),
+    )
+
+
+def take_valued(valued: Valued, index: np.ndarray) -> Valued:
+    """The scenarios at `index` (ascending), renumbered by their place in it."""
+    place = np.searchsorted(index, valued.scenario)
+    kept = np.flatnonzero(np.isin(valued.scenario, index))
+    return Valued(
+        np.ascontiguousarray(valued.value[:, index]),
+        np.ascontiguousarray(valued.last[:, index]),
+        np.searchsorted(kept, valued.start).astype("i8"),
+        place[kept].astype("i8"),
+        *(column[kept] for column in (valued.level, valued.mark, valued.ratio)),
+    )
+
+
+def _pack(valued: Valued) -> dict[str, np.ndarray]:
+    contract = np.repeat(np.arange(len(valued.start) - 1), np.diff(valued.start))
+    return {
+        "value": np.stack([valued.value, valued.last]),
+        "stairs": np.stack(
+            [contract.astype("f8"), valued.scenario.astype("f8"), valued.level, valued.mark,
+             valued.ratio]
+        ),
+    }  # fmt: skip
+
+
+def _read(folder: Path, name: str) -> dict[str, np.ndarray]:
+    return {
+        part: np.load(folder / f"{name}.{part}.npy", allow_pickle=False)
+        for part in ("value", "stairs")
+    }
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for values in arrays.values():
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
