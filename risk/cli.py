@@ -60,6 +60,7 @@ _EXAMPLES = {
     ],
     "report": ["bulkhead report", "bulkhead report runs/as_of=2025-06-29 --out printed"],
     "serve": ["bulkhead serve configs/nightly.yaml"],
+    "warmup": ["bulkhead warmup", "bulkhead warmup configs/nightly.yaml"],
     "runs": ["bulkhead runs", "bulkhead runs --compare RUN RUN", "bulkhead runs --verify"],
 }
 
@@ -130,6 +131,11 @@ def _show_serve(_: None) -> int:
     return 0
 
 
+def _show_warmup(n_kept: int) -> int:
+    print(f"{n_kept} compiled loops kept; later processes load them")
+    return 0
+
+
 def _show_runs(found: Any) -> int:
     from risk import terminal
 
@@ -178,13 +184,14 @@ _SHOW: dict[Callable[..., Any], Callable[[Any], int]] = {
     commands.report: _show_report,
     commands.runs: _show_runs,
     commands.serve: _show_serve,
+    commands.warmup: _show_warmup,
 }
 
 
 @contextmanager
 def _watched(command: Callable[..., Any]) -> Iterator[dict[str, Any]]:
     """Arguments that only a terminal gives: something to report progress to, and a stopwatch."""
-    if command in (commands.run, commands.backtest):
+    if command in (commands.run, commands.backtest, commands.warmup):
         from rich.console import Console
 
         from risk.terminal import show_progress

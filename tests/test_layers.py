@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 #: Lowest first. A room may import from floors below its own, and from itself.
 FLOORS = [
-    {"risk.schema", "risk.errors"},
+    {"risk.schema", "risk.errors", "risk.compiled"},
     {"risk.drivers"},
     {"risk.contracts", "risk.margin"},
     {

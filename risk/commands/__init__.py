@@ -5,7 +5,18 @@ so that `bulkhead --help` answers at once.
 """
 
 from risk.commands.books import check, margin, sample
-from risk.commands.nights import backtest, report, run, runs, serve
+from risk.commands.nights import backtest, report, run, runs, serve, warmup
 from risk.commands.stresses import stress
 
-__all__ = ["backtest", "check", "margin", "report", "run", "runs", "sample", "serve", "stress"]
+__all__ = [
+    "backtest",
+    "check",
+    "margin",
+    "report",
+    "run",
+    "runs",
+    "sample",
+    "serve",
+    "stress",
+    "warmup",
+]

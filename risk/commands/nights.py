@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -77,6 +78,67 @@ def run(
     branch = WhatIf(file=what_if, base=base.path)
     aside = night.model_copy(update={"what_if": branch, "out": night.out / "what_if"})
     return pipeline.run(aside, progress=progress, clock=clock)
+
+
+def warmup(
+    config: Path = Path("configs/demo.yaml"),
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
+    clock: Callable[[], float] | None = None,
+) -> int:
+    """Compile every loop a config needs, once: later processes load the machine code.
+
+    Runs the config on a tiny sample book in a folder of its own, and deletes machine code of other
+    versions of the sources. Run it after an update; without it the first night compiles.
+
+    Parameters
+    ----------
+    config : Path
+        YAML file; what it switches on is compiled. Its snapshot, history and out are not touched.
+    progress : callable (stage, done, total), optional
+    clock : callable () -> seconds, optional
+        Unused: a tiny night keeps no timings.
+
+    Returns
+    -------
+    int
+        How many compiled loops are kept.
+    """
+    from risk import compiled, pipeline
+    from risk.config import load_config
+    from risk.sample import write_sample
+
+    compiled.remove_outdated()
+    with tempfile.TemporaryDirectory(prefix="bulkhead-warmup-") as name:
+        folder = Path(name)
+        (folder / "history").mkdir()
+        night = load_config(
+            config,
+            snapshot=folder,
+            history=folder / "history",
+            out=folder / "runs",
+            execution__executor="plain",
+        )
+        write_sample(folder, positions=300, seed=1, venue_rules=night.venues)
+        scenarios = night.scenarios
+        few: dict[str, object] = {}
+        if scenarios.historical:
+            few["historical"] = scenarios.historical.model_copy(
+                update={"windows": 60, "interval": "1d", "step_hours": 24}
+            )
+        if scenarios.monte_carlo:
+            few["monte_carlo"] = scenarios.monte_carlo.model_copy(
+                update={"paths": 256, "block": 256}
+            )
+        night = night.model_copy(
+            update={
+                "as_of": "latest",
+                "scenarios": scenarios.model_copy(update=few),
+                "limits": None,
+            }
+        )
+        pipeline.run(night, progress=progress)
+    return compiled.count_kept()
 
 
 def backtest(

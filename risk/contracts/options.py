@@ -10,8 +10,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, vectorize
+from numba import vectorize
 from numpy.typing import ArrayLike, NDArray
+
+from risk.compiled import njit
 
 _ROOT_HALF = math.sqrt(0.5)
 _NORMAL = 1.0 / math.sqrt(2.0 * math.pi)
@@ -28,7 +30,7 @@ class Greeks(NamedTuple):
     vega: NDArray[np.float64]  # USD per 1.00 of volatility
 
 
-@njit(cache=True, nogil=True)
+@njit
 def black(forward: float, strike: float, deviation: float, is_call: bool) -> float:
     """Undiscounted value of a European option, quote currency per base unit.
 
@@ -55,7 +57,7 @@ def black(forward: float, strike: float, deviation: float, is_call: bool) -> flo
     return max(0.5 * value, 0.0)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def value_of(
     forward: float, strike: float, deviation: float, is_call: bool, is_inverse: bool
 ) -> float:
@@ -64,12 +66,12 @@ def value_of(
     return value / forward if is_inverse else value
 
 
-@vectorize(cache=True)
+@vectorize(["f8(f8, f8, f8, b1, b1)"], cache=True)
 def _values(forward, strike, deviation, is_call, is_inverse):  # type: ignore[no-untyped-def]
     return value_of(forward, strike, deviation, is_call, is_inverse)
 
 
-@vectorize(cache=True)
+@vectorize(["f8(f8, f8, f8, f8, b1, b1)"], cache=True)
 def _volatilities(value, forward, strike, years, is_call, is_inverse):  # type: ignore[no-untyped-def]
     root = math.sqrt(years)
     low, high = 0.0, 20.0
@@ -86,7 +88,7 @@ def _volatilities(value, forward, strike, years, is_call, is_inverse):  # type: 
     return 0.5 * (low + high)
 
 
-@vectorize(cache=True)
+@vectorize(["f8(f8, f8, f8, f8, b1, b1)"], cache=True)
 def _forwards(value, around, strike, deviation, is_call, is_inverse):  # type: ignore[no-untyped-def]
     low, high = math.log(around / 4.0), math.log(around * 4.0)
     # Calls gain with the forward, puts lose, in coin as in dollars.

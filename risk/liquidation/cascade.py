@@ -10,8 +10,8 @@ from __future__ import annotations
 import heapq
 
 import numpy as np
-from numba import njit
 
+from risk.compiled import njit
 from risk.liquidation.columns import Events, Held, Rules, Stairs, Terms
 from risk.liquidation.impact import MOST
 from risk.liquidation.steps import (
@@ -99,7 +99,7 @@ def no_events(n_assets: int) -> Events:
     return Events(np.zeros(2 * n_assets + 1, "i8"), none, none, none, nothing, nothing)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _sweep(
     mine: np.ndarray, place: np.ndarray, terms: Terms, held: Held, rules: Rules, kappa: float,
     side: int, first: np.ndarray, margin: np.ndarray, impact: np.ndarray, held_first: np.ndarray,

@@ -7,13 +7,13 @@ bits.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from risk.compiled import njit
 from risk.liquidation.columns import LIQUIDATED, STOPPED, SURVIVED, Gaps, Terms
 from risk.liquidation.steps import live_through
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def close_out(
     x: float, inverse: bool, alpha: float, beta: float, cost: float, fee: float, notional: float,
     to_holder: bool, liquidated: bool,
@@ -38,7 +38,7 @@ def close_out(
     return value - venue, 0.0, venue, cost * scale, notional * scale
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def count_at_or_below(sorted_values: np.ndarray, start: int, stop: int, value: float) -> int:
     """How many of ``sorted_values[start:stop]`` are at or below `value`."""
     low, high = start, stop
@@ -51,7 +51,7 @@ def count_at_or_below(sorted_values: np.ndarray, start: int, stop: int, value: f
     return low - start
 
 
-@njit(cache=True, nogil=True)
+@njit
 def close_positions(
     terms: Terms, steps: tuple, which: np.ndarray, farthest: np.ndarray, last: np.ndarray,
     gaps: Gaps, out: np.ndarray, outcome: np.ndarray,
@@ -97,7 +97,7 @@ def close_positions(
         outcome[p] = LIQUIDATED if liquidated else STOPPED
 
 
-@njit(cache=True, nogil=True)
+@njit
 def count_liquidations(
     terms: Terms, extreme: np.ndarray, weight_sum: np.ndarray, gaps: Gaps, weight: np.ndarray,
     probability: np.ndarray,

@@ -7,8 +7,8 @@ it; what it does not cover is closed one by one. Both are exact.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from risk.compiled import njit
 from risk.liquidation.closing import close_out, count_at_or_below
 from risk.liquidation.columns import (
     HIT_COST,
@@ -36,7 +36,7 @@ from risk.liquidation.columns import (
 from risk.liquidation.steps import climb_to, live_through
 
 
-@njit(cache=True, nogil=True)
+@njit
 def correct_gaps(
     ladder: int, plain: Plain, gaps: Gaps, last: np.ndarray, small_window: int, is_wide: bool,
     totals: tuple[np.ndarray, ...],
@@ -135,7 +135,7 @@ def correct_gaps(
     return looked_up, one_by_one
 
 
-@njit(cache=True, nogil=True)
+@njit
 def correct_steps(
     ladder: int, steps: Steps, gaps: Gaps, paths: Paths, is_wide: bool,
     totals: tuple[np.ndarray, ...],

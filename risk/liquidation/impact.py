@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from risk.compiled import njit
 from risk.errors import ConfigError
 
 #: Impact stops here: however much is closed, a price keeps a tenth of its value.
@@ -136,13 +136,13 @@ def no_impact(n_assets: int) -> Impact:
     return Impact(nothing, nothing, nothing, np.ones(n_assets), 0.0)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def impact_at(kappa: float, base: float) -> float:
     """Fraction the price has moved once `base` US dollars are closed."""
     return min(kappa * np.sqrt(base), MOST)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def mean_impact(kappa: float, base: float, quantity: float) -> float:
     """Average of `impact_at` while `quantity` is closed after `base`."""
     end, most = base + quantity, (MOST / kappa) ** 2

@@ -7,8 +7,8 @@ outputs is touched once. `docs/design/0004-ladder.md` derives the sums.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from risk.compiled import njit
 from risk.liquidation.closing import count_at_or_below
 from risk.liquidation.columns import (
     HIT_COST,
@@ -31,7 +31,7 @@ _ONE = np.uint64(1)
 _FEW = np.uint64(8)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def fill_buckets(extreme: np.ndarray, bucket: np.ndarray, scale: np.ndarray) -> None:
     """Count the extremes (asset, side, scenario) below each of equally wide buckets.
 
@@ -52,7 +52,7 @@ def fill_buckets(extreme: np.ndarray, bucket: np.ndarray, scale: np.ndarray) -> 
                 counts[b + 1] += counts[b]
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _count_rungs(first, begin, end, extreme, bucket, scale, new):
     """Say in `new` (scenario,) how many rungs each sorted extreme hits beyond the one before."""
     n = len(extreme)
@@ -71,28 +71,45 @@ def _count_rungs(first, begin, end, extreme, bucket, scale, new):
                 rank = middle + _ONE
             else:
                 stop = middle
-        while rank < stop and extreme[rank] < u:
+        # Added, not jumped over: whether one more is passed is a coin toss for the processor. The
+        # largest extreme is at or above `u`, so no rank runs past the end.
+        rank += np.uint64(extreme[rank] < u)
+        rank += np.uint64(extreme[rank] < u)
+        while extreme[rank] < u:
             rank += _ONE
         new[rank] += np.uint32(1)
 
 
-@njit(cache=True, nogil=True)
-def _add_hits(ladder, sums, paths, new, row, is_wide, is_first, totals):
-    """Add what a ladder closes at its triggers, and what survives, to the totals of a cell.
+@njit
+def _find_rows(ladder, sums, paths, new, row, touched):
+    """Write in `row` (scenario,) which row of the running sums each scenario takes.
 
-    The first ladder of a cell overwrites them.
+    The rows are read once in their own order, ahead of which the processor fetches; taken first by
+    scenario each would be waited for. `touched` (1,) keeps that reading from being optimised away.
     """
-    pnl, deficit, notional, counts, venue_gain, market_cost = totals
     a, s = sums.asset[ladder], sums.side[ladder]
     start, stop = sums.start[ladder], sums.start[ladder + 1]
     _count_rungs(
         sums.first, start, stop, paths.extreme[a, s], paths.bucket[a, s], paths.scale[a, s], new
     )
     r = np.uint32(start + ladder)
-    order, last, hot, cold = paths.order[a, s], paths.last[a], sums.hot, sums.cold
+    order, hot = paths.order[a, s], sums.hot
+    total = 0.0
     for j in range(len(order)):
         r += new[j]
         row[order[j]] = r
+        total += hot[r, HIT_PNL] + hot[r, HIT_COUNTS]
+    touched[0] = total
+
+
+@njit
+def _add_hits(ladder, sums, paths, rows, is_wide, is_first, totals):
+    """Add what one ladder closes at its triggers, and what survives, to the totals of a cell.
+
+    The first ladder of a cell overwrites them.
+    """
+    pnl, deficit, notional, counts, venue_gain, market_cost = totals
+    row, last, hot, cold = rows[0], paths.last[sums.asset[ladder]], sums.hot, sums.cold
     for i in range(len(row)):
         r = row[i]
         gain = hot[r, HIT_PNL] + hot[r, HIT_SLOPE] * (last[i] - 1.0)
@@ -107,7 +124,27 @@ def _add_hits(ladder, sums, paths, new, row, is_wide, is_first, totals):
             market_cost[i] = cost if is_first else market_cost[i] + cost
 
 
-@njit(cache=True, nogil=True)
+@njit
+def _set_two(ladder, sums, paths, rows, is_wide, totals):
+    """What the first two ladders of a cell, of one asset, come to: written once, in their order."""
+    pnl, deficit, notional, counts, venue_gain, market_cost = totals
+    one, two = rows[0], rows[1]
+    last, hot, cold = paths.last[sums.asset[ladder]], sums.hot, sums.cold
+    for i in range(len(one)):
+        p, q, move = one[i], two[i], last[i] - 1.0
+        gain = hot[p, HIT_PNL] + hot[p, HIT_SLOPE] * move
+        pnl[i] = gain + (hot[q, HIT_PNL] + hot[q, HIT_SLOPE] * move)
+        deficit[i] = hot[p, HIT_DEFICIT] + hot[q, HIT_DEFICIT]
+        notional[i] = hot[p, HIT_NOTIONAL] + hot[q, HIT_NOTIONAL]
+        counts[i] = hot[p, HIT_COUNTS] + hot[q, HIT_COUNTS]
+    if is_wide:
+        for i in range(len(one)):
+            p, q = one[i], two[i]
+            venue_gain[i] = cold[p, HIT_VENUE] + cold[q, HIT_VENUE]
+            market_cost[i] = cold[p, HIT_COST] + cold[q, HIT_COST]
+
+
+@njit
 def walk_cells(
     walk_order: np.ndarray, plain: Plain, steps: Steps, paths: Paths, gaps: Gaps,
     small_window: int, is_wide: bool, outputs: tuple[np.ndarray, ...],
@@ -121,7 +158,8 @@ def walk_cells(
     """
     pnl, venue_gain, deficit, market_cost, liquidations, stops, notional = outputs
     n = paths.last.shape[1]
-    new, row, counts = np.empty(n + 1, np.uint32), np.empty(n, np.uint32), np.empty(n)
+    new, rows, counts = np.empty(n + 1, np.uint32), np.empty((2, n), np.uint32), np.empty(n)
+    touched = np.empty(1)
     looked_up, one_by_one, lived = 0, 0, 0
     for cell in walk_order:
         wide = cell if is_wide else 0
@@ -130,9 +168,16 @@ def walk_cells(
         )  # fmt: skip
         is_first = True
         for sums in (plain.sums, steps.sums):
-            for ladder in range(sums.cell_start[cell], sums.cell_start[cell + 1]):
-                _add_hits(ladder, sums, paths, new, row, is_wide, is_first, totals)
-                is_first = False
+            ladder, end = sums.cell_start[cell], sums.cell_start[cell + 1]
+            if is_first and ladder + 1 < end and sums.asset[ladder] == sums.asset[ladder + 1]:
+                _find_rows(ladder, sums, paths, new, rows[0], touched)
+                _find_rows(ladder + 1, sums, paths, new, rows[1], touched)
+                _set_two(ladder, sums, paths, rows, is_wide, totals)
+                ladder, is_first = ladder + 2, False
+            while ladder < end:
+                _find_rows(ladder, sums, paths, new, rows[0], touched)
+                _add_hits(ladder, sums, paths, rows, is_wide, is_first, totals)
+                ladder, is_first = ladder + 1, False
         before = looked_up + one_by_one + lived
         for ladder in range(plain.sums.cell_start[cell], plain.sums.cell_start[cell + 1]):
             some, others = correct_gaps(

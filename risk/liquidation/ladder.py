@@ -9,6 +9,7 @@ holds. `docs/design/0004-ladder.md` has the algebra.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,11 @@ class Ladders:
         """Write one `.npy` per column, so that workers can map them."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, column in self._columns():
-            np.save(folder / f"{name}.npy", column, allow_pickle=False)
+            # Aside and renamed: a worker left over from a killed start may have the old one mapped.
+            draft = folder / f"{name}.tmp"
+            with draft.open("wb") as file:
+                np.save(file, column, allow_pickle=False)
+            os.replace(draft, folder / f"{name}.npy")
         pq.write_table(self.cells, folder / "cells.parquet")
         (folder / "assets.json").write_text(json.dumps(self.assets))
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import xarray as xr
-from numba import njit
 
+from risk.compiled import njit
 from risk.liquidation.cascade import stay_moved
 from risk.liquidation.closing import close_out
 from risk.liquidation.columns import Gaps, Terms
@@ -75,7 +75,7 @@ def uncovered_losses(
     return Uncovered(len(terms.row), count, total, worst)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _add_up(
     terms: Terms, steps: tuple, which: np.ndarray, farthest: np.ndarray, last: np.ndarray,
     gaps: Gaps, count: np.ndarray, total: np.ndarray, worst: np.ndarray,
@@ -112,7 +112,7 @@ def _add_up(
             _note(i, short, count, total, worst)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _deficit(terms: Terms, p: int, side: int, closing: float) -> float:
     x = -closing if side == 0 else closing
     size, inv = terms.notional[p], terms.inverse[p]
@@ -125,7 +125,7 @@ def _deficit(terms: Terms, p: int, side: int, closing: float) -> float:
     return short
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _note(i: int, short: float, count: np.ndarray, total: np.ndarray, worst: np.ndarray) -> None:
     if short > 0.0:
         count[i] += 1

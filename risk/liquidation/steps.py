@@ -18,8 +18,8 @@ valued at the path's price, and the difference is a market cost.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from risk.compiled import njit
 from risk.liquidation.columns import (
     LIQUIDATED,
     STOPPED,
@@ -63,7 +63,7 @@ _NEAREST_TO_ZERO = 1e-200
 USED_UP = 1e-9
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def tier_of(rules: Rules, rule: int, value: float) -> int:
     """Tier of a value in settle currency, 0 the lowest; a tier holds its cap, not its floor."""
     tier = 0
@@ -72,7 +72,7 @@ def tier_of(rules: Rules, rule: int, value: float) -> int:
     return tier
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def requirement(rules: Rules, rule: int, value: float) -> float:
     """Maintenance margin of a value, both in settle currency."""
     most = rules.rate[rule, 0] * value - rules.amount[rule, 0]
@@ -81,7 +81,7 @@ def requirement(rules: Rules, rule: int, value: float) -> float:
     return most
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def next_trigger(held: Held, rules: Rules, p: int, intercept: float, share: float) -> float:
     """Adverse coordinate at which `share` of position `p` is liquidated; inf: never."""
     rule, head, unit = held.rule[p], held.head[p], held.unit[p]
@@ -106,14 +106,14 @@ def next_trigger(held: Held, rules: Rules, p: int, intercept: float, share: floa
     return np.nextafter(u, np.inf) if rules.is_strict[rule] else u
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def moved(side: int, kappa: float, base: float) -> float:
     """Factor on the path's price once `base` is closed: falls lower it, rises raise it."""
     impact = impact_at(kappa, base)
     return 1.0 - impact if side == 0 else 1.0 + impact
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def slippage(side: int, inverse: bool, kappa: float, base: float, quantity: float) -> float:
     """Cost of closing `quantity` after `base`, as a fraction of its value on the path."""
     mean = mean_impact(kappa, base, quantity)
@@ -122,7 +122,7 @@ def slippage(side: int, inverse: bool, kappa: float, base: float, quantity: floa
     return mean / (1.0 - mean) if side == 0 else mean / (1.0 + mean)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def _cost_rate(
     held: Held, p: int, kappa: float, base: float, quantity: float, part: float
 ) -> float:
@@ -133,7 +133,7 @@ def _cost_rate(
     return held.closing_fee[p] + impact
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def act(
     held: Held, rules: Rules, p: int, u: float, turn: float, base: float, kappa: float,
     intercept: float, share: float, tier: int, liquidated: bool,
@@ -192,7 +192,7 @@ def act(
     )
 
 
-@njit(cache=True, nogil=True)
+@njit
 def step(
     held: Held, rules: Rules, p: int, u: float, base: float, kappa: float, is_stop: bool,
     before: np.ndarray, rung: np.ndarray,
@@ -250,7 +250,7 @@ def take_stairs(stairs: Stairs, index: np.ndarray) -> Stairs:
     return Stairs(start, stairs.rung[row])
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _climb(held: Held, rules: Rules, rungs: np.ndarray, count: np.ndarray) -> None:
     for p in range(len(count)):
         before, u = np.full(N_COLUMNS, np.nan), held.first[p]
@@ -265,7 +265,7 @@ def _climb(held: Held, rules: Rules, rungs: np.ndarray, count: np.ndarray) -> No
             before = rung
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def _locate(events: Events, asset: int, side: int, trigger: float) -> tuple[float, float]:
     """Where on the path a price is reached, and what the cascade has closed before."""
     begin, end = events.start[2 * asset + side], events.start[2 * asset + side + 1]
@@ -283,7 +283,7 @@ def _locate(events: Events, asset: int, side: int, trigger: float) -> tuple[floa
     return max(level, events.level[low - 1]), base
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def climb_to(
     held: Held, stairs: Stairs, p: int, farthest: float, last: float
 ) -> tuple[float, float, float, float, float, int]:
@@ -306,7 +306,7 @@ def climb_to(
     return end - held.intercept[p] - worth, deficit, gain, cost, notional, status
 
 
-@njit(cache=True, nogil=True)
+@njit
 def live_through(
     steps: tuple, p: int, gaps: Gaps, begin: int, end: int, farthest: float, last: float
 ) -> tuple:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from risk.compiled import njit
 from risk.liquidation.closing import close_out
 from risk.liquidation.columns import (
     HIT_COST,
@@ -40,7 +40,7 @@ from risk.liquidation.steps import (
 )
 
 
-@njit(cache=True, nogil=True)
+@njit
 def sum_plain(
     plain: Plain, exposure: np.ndarray, fee_order: np.ndarray, bankrupt_order: np.ndarray
 ) -> None:
@@ -113,7 +113,7 @@ def sum_plain(
                 bankrupt_sum[row + 1, 1] += beta[b]
 
 
-@njit(cache=True, nogil=True)
+@njit
 def sum_steps(sums: Sums, rungs: np.ndarray) -> None:
     """Fill the running sums of ladders from their sorted rungs (rung, column), see `climb`."""
     hot, cold = sums.hot, sums.cold

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numba import njit
 
+from risk.compiled import njit
 from risk.errors import ConfigError, DataError
 from risk.liquidation.cascade import cascade, no_events
 from risk.liquidation.columns import Events, Held, Rules, Stairs, Terms
@@ -170,7 +170,7 @@ def held_positions(terms: Terms) -> Held:
     )
 
 
-@njit(cache=True)
+@njit
 def is_cut(held: Held, rules: Rules) -> np.ndarray:
     """Whether a liquidation of each position can be a cut: not if its value stays in low tiers."""
     cut = np.empty(len(held.first), np.bool_)

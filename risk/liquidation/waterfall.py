@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import xarray as xr
-from numba import njit
 
+from risk.compiled import njit
 from risk.drivers import slice_drivers
 from risk.liquidation.columns import SURVIVED, Gaps, Terms
 from risk.liquidation.impact import Impact
@@ -182,7 +182,7 @@ def ranking(terms: Terms, x: np.ndarray) -> np.ndarray:
     return np.where(earned > 0, earned * leverage, earned / leverage)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def closing_prices(terms: Terms, gaps: Gaps, farthest: np.ndarray, price: np.ndarray) -> None:
     """Ratio at which each position is closed, 1 if it is not; of cuts, that of the last landing."""
     for p in range(len(terms.first)):
@@ -198,7 +198,7 @@ def closing_prices(terms: Terms, gaps: Gaps, farthest: np.ndarray, price: np.nda
         price[p] = abs(at)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def pay(
     order: np.ndarray, venue: np.ndarray, gain: np.ndarray, deficit: np.ndarray, fund: np.ndarray,
     paid: np.ndarray,
@@ -211,7 +211,7 @@ def pay(
         fund[v] -= paid[p]
 
 
-@njit(cache=True, nogil=True)
+@njit
 def deleverage(
     terms: Terms, short: np.ndarray, winners: np.ndarray, start: np.ndarray, key: np.ndarray,
     price: np.ndarray, last: np.ndarray, left: np.ndarray, deficit: np.ndarray, size: np.ndarray,

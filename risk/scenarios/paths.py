@@ -8,10 +8,11 @@ reassociated arithmetic: the bytes do not depend on threads, which a matrix prod
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from risk.compiled import njit
 
 
-@njit(cache=True, nogil=True)
+@njit
 def diffuse(
     normal: np.ndarray,
     reach_low: np.ndarray,
@@ -78,7 +79,7 @@ def diffuse(
             up[s] = top if top > up[s] else up[s]
 
 
-@njit(cache=True, nogil=True)
+@njit
 def correlate(factor: np.ndarray, normal: np.ndarray) -> np.ndarray:
     """Matrix product in a fixed order (asset, scenario); BLAS may change it with its threads."""
     n_assets, n = normal.shape
@@ -92,7 +93,7 @@ def correlate(factor: np.ndarray, normal: np.ndarray) -> np.ndarray:
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit
 def jump(
     asset: np.ndarray,
     scenario: np.ndarray,

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import xarray as xr
-from numba import njit
 
+from risk.compiled import njit
 from risk.drivers import JointPaths
 from risk.liquidation.closing import close_positions
 from risk.liquidation.columns import LIQUIDATED, Gaps, Terms
@@ -152,7 +152,7 @@ def contrast(
     return xr.Dataset(data), pa.table(columns)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _compare(
     pools: Packed, reach: np.ndarray, state: State, alone: Alone, paths: JointPaths, days: Days,
     totals: np.ndarray,
@@ -239,7 +239,7 @@ def collateral_needed(
     return _needed(pack(pools), paths, rank)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _needed(pools: Packed, paths: JointPaths, rank: int) -> tuple[np.ndarray, np.ndarray]:
     legs, kinds = pools.legs, pools.kinds
     n, n_frames = paths.low.shape[0], paths.low.shape[1]

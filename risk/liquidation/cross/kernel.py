@@ -9,8 +9,8 @@ the rule, its bounds and its errors.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from risk.compiled import njit
 from risk.drivers import JointPaths
 from risk.liquidation.columns import LIQUIDATED, STOPPED, SURVIVED
 from risk.liquidation.cross.pool import (
@@ -54,7 +54,7 @@ PNL, VENUE, DEFICIT, COST, NOTIONAL = range(5)
 DIED, COULD_DIE, TOUCHED = 1, 2, 4
 
 
-@njit(cache=True, nogil=True)
+@njit
 def survives(
     pools: Packed, k: int, state: State, low: np.ndarray, high: np.ndarray
 ) -> bool:  # fmt: skip
@@ -79,7 +79,7 @@ def survives(
     return total > 0.0
 
 
-@njit(cache=True, nogil=True)
+@njit
 def find_reach(pools: Packed, state: State, reach: np.ndarray) -> None:
     """How far every asset of each pool may move, either way, with no test needed (pool,)."""
     low, high = np.empty(state.places.shape[1]), np.empty(state.places.shape[1])
@@ -98,7 +98,7 @@ def find_reach(pools: Packed, state: State, reach: np.ndarray) -> None:
         reach[k] = safe
 
 
-@njit(cache=True, nogil=True)
+@njit
 def is_near(pools: Packed, k: int, reach: float, farthest: np.ndarray) -> bool:
     """Whether no asset of pool `k` has moved by more than `reach`; `farthest` is (asset,)."""
     kinds = pools.kinds
@@ -108,7 +108,7 @@ def is_near(pools: Packed, k: int, reach: float, farthest: np.ndarray) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _must_die(pools: Packed, k: int, state: State, low: np.ndarray, high: np.ndarray) -> bool:
     """Whether pool `k` dies on every joint path that visits each asset's low and high.
 
@@ -135,14 +135,14 @@ def _must_die(pools: Packed, k: int, state: State, low: np.ndarray, high: np.nda
     return False
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def _left(pools: Packed, state: State, i: int, j: int, x: float) -> float:
     legs, kinds, tiers, now = pools.legs, pools.kinds, pools.tiers, state.legs
     value = legs[i, COUNTED] * (now[j, NOW_ALPHA] + now[j, NOW_BETA] * x)
     return value - requirement(legs, kinds, tiers, i, x)[0] if now[j, IS_OPEN] != 0.0 else value
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def _helps(
     pools: Packed, state: State, i: int, j: int, low: np.ndarray, high: np.ndarray
 ) -> float:  # fmt: skip
@@ -151,7 +151,7 @@ def _helps(
     return max(_left(pools, state, i, j, low[a]), _left(pools, state, i, j, high[a]))
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _close(
     pools: Packed, k: int, state: State, there: np.ndarray, t: float, last: np.ndarray,
     out: np.ndarray, status: np.ndarray,
@@ -200,7 +200,7 @@ def _close(
     _share_out(pools, k, state, there, t, final, venue, short, out)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _share_out(
     pools: Packed, k: int, state: State, there: np.ndarray, t: float, final: float, venue: float,
     short: float, out: np.ndarray,
@@ -228,7 +228,7 @@ def _share_out(
             out[i, DEFICIT] = legs[i, SHARE] * short
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _fire(
     pools: Packed, k: int, state: State, i: int, x: float, status: np.ndarray
 ) -> None:  # fmt: skip
@@ -242,7 +242,7 @@ def _fire(
     now[j, IS_OPEN], now[j, PAID], status[i] = 0.0, cost, STOPPED
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _drift(
     pools: Packed, k: int, state: State, there: np.ndarray, last: np.ndarray, out: np.ndarray,
     status: np.ndarray,
@@ -279,7 +279,7 @@ def _drift(
     return False
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _jump(
     pools: Packed, k: int, state: State, there: np.ndarray, last: np.ndarray, out: np.ndarray,
     status: np.ndarray,
@@ -301,14 +301,14 @@ def _jump(
     return True
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def _go(pools: Packed, k: int, state: State, there: np.ndarray) -> None:
     kinds, here = pools.kinds, state.places[HERE]
     for i in range(pools.start[k], pools.start[k + 1]):
         here[kinds[i, ASSET]] = there[kinds[i, ASSET]]
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _frame(
     pools: Packed, k: int, state: State, paths: JointPaths, s: int, f: int, last: np.ndarray,
     out: np.ndarray, status: np.ndarray,
@@ -332,7 +332,7 @@ def _frame(
     return _drift(pools, k, state, paths.last[s, f], last, out, status)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _land(pools: Packed, k: int, state: State, paths: JointPaths, g: int) -> bool:
     """Put where jump `g` takes the pool's assets into `there`; whether it moves any of them."""
     kinds = pools.kinds
@@ -356,7 +356,7 @@ def _land(pools: Packed, k: int, state: State, paths: JointPaths, g: int) -> boo
     return moved
 
 
-@njit(cache=True, nogil=True)
+@njit
 def live(
     pools: Packed, k: int, state: State, paths: JointPaths, s: int, low: np.ndarray,
     high: np.ndarray, last: np.ndarray, out: np.ndarray, status: np.ndarray,
@@ -402,7 +402,7 @@ def live(
     return (COULD_DIE if could else 0) | (TOUCHED if touched else 0)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def dies_surely(pools: Packed, k: int, state: State, paths: JointPaths, s: int) -> bool:
     """Whether pool `k` dies in scenario `s` however its assets move together inside the frames."""
     open_pool(pools, k, state)

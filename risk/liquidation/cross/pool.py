@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from risk.compiled import njit
 from risk.margin.pools import Pools
 
 # Columns of `legs`.
@@ -73,7 +73,7 @@ def new_state(pools: Packed, n_assets: int) -> State:
     return State(np.zeros((most, 5)), np.zeros((3, n_assets)))
 
 
-@njit(cache=True, nogil=True)
+@njit
 def open_pool(pools: Packed, k: int, state: State) -> None:
     """Begin pool `k` at the mark."""
     legs, kinds, now, here = pools.legs, pools.kinds, state.legs, state.places[HERE]
@@ -86,13 +86,13 @@ def open_pool(pools: Packed, k: int, state: State) -> None:
         here[kinds[i, ASSET]] = 1.0
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def along(here: float, there: float, t: float) -> float:
     """Point of a straight line; its end exactly."""
     return there if t >= 1.0 else here + t * (there - here)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def requirement(
     legs: np.ndarray, kinds: np.ndarray, tiers: np.ndarray, i: int, x: float
 ) -> tuple[float, float]:
@@ -115,7 +115,7 @@ def requirement(
     return need, slope
 
 
-@njit(cache=True, nogil=True)
+@njit
 def excess(pools: Packed, k: int, state: State, there: np.ndarray, t: float) -> tuple[float, float]:
     """Counted equity of pool `k` over its requirement, and its change along the line; USD."""
     legs, kinds, tiers = pools.legs, pools.kinds, pools.tiers
@@ -133,13 +133,13 @@ def excess(pools: Packed, k: int, state: State, there: np.ndarray, t: float) -> 
     return total, slope
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def is_breached(pools: Packed, k: int, left: float) -> bool:
     """Whether this much over the requirement liquidates."""
     return left < 0.0 or (left == 0.0 and pools.pool[k, STRICT] == 0.0)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def find_breach(
     pools: Packed, k: int, state: State, there: np.ndarray, begin: float, end: float
 ) -> float:

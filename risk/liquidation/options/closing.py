@@ -8,13 +8,13 @@ cannot pay the fee, are the ones with less backing: differences of running sums 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from risk.compiled import njit
 from risk.liquidation.closing import count_at_or_below
 from risk.liquidation.options.columns import Bought, Contracts, Holdings, Valued, Written
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def _survives(
     c: Contracts, k: int, sign: float, units: float, margin: float, value: float, last: float
 ) -> float:
@@ -25,7 +25,7 @@ def _survives(
     return gained + margin * (final - first)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def _close(
     c: Contracts, k: int, mark: float, ratio: float
 ) -> tuple[float, float, float, float, float]:
@@ -36,7 +36,7 @@ def _close(
     return mark + cost, cost, c.liquidation_fee[k] * unit, price, price / unit
 
 
-@njit(cache=True, nogil=True)
+@njit
 def add_bought(c: Contracts, bought: Bought, valued: Valued, pnl: np.ndarray) -> None:
     """Add bought options to the P&L (cell, scenario)."""
     for pair in range(len(bought.contract)):
@@ -47,7 +47,7 @@ def add_bought(c: Contracts, bought: Bought, valued: Valued, pnl: np.ndarray) ->
             )
 
 
-@njit(cache=True, nogil=True)
+@njit
 def add_written(
     c: Contracts, written: Written, valued: Valued, outputs: tuple[np.ndarray, ...]
 ) -> None:
@@ -99,7 +99,7 @@ def add_written(
             done = hit
 
 
-@njit(cache=True, nogil=True)
+@njit
 def close_holding(
     c: Contracts, valued: Valued, holdings: Holdings, p: int, out: np.ndarray, hit: np.ndarray
 ) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from risk.compiled import njit
 from risk.contracts.options import value_of
 from risk.liquidation.options.columns import Contracts, Moves, Valued
 
@@ -14,7 +14,7 @@ from risk.liquidation.options.columns import Contracts, Moves, Valued
 _INDEX_YEARS = 30.0 / 365.0
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def value_at(c: Contracts, k: int, ratio: float, log_volatility: float, elapsed: float) -> float:
     """Value of one unit of contract `k`, settle currency, `elapsed` years after the snapshot.
 
@@ -31,14 +31,14 @@ def value_at(c: Contracts, k: int, ratio: float, log_volatility: float, elapsed:
     return max(value + c.offset[k], 0.0)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def requirement(c: Contracts, k: int, mark: float, ratio: float) -> float:
     """What one written unit of an option that lives on must be backed with, settle currency."""
     unit = 1.0 if c.is_inverse[k] else c.index_price[k] * ratio
     return mark + max(c.base_rate[k] * unit, c.mark_rate[k] * mark) + c.trigger_fee[k] * unit
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _most(c: Contracts, k: int, lowest: float, highest: float, log_volatility: float) -> float:
     """No requirement is above this while the ratio and the volatility stay below these."""
     swing = math.exp(abs(c.carry[k]))
@@ -50,7 +50,7 @@ def _most(c: Contracts, k: int, lowest: float, highest: float, log_volatility: f
     return requirement(c, k, mark + max(c.offset[k], 0.0), highest) * (1.0 + 1e-9)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def value_contracts(c: Contracts, moves: Moves) -> Valued:
     """Value every contract in every scenario.
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from risk.compiled import njit
 from risk.liquidation.tails.trees import head
 
 
@@ -32,14 +32,14 @@ class Families(NamedTuple):
     single_sum: np.ndarray  # their weight up to each
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def _loss(start: float, slope: float, move: np.ndarray, j: int) -> float:
     """The j-th largest loss of ``start - slope * move``."""
     last = len(move) - 1
     return start - slope * move[j if slope * (move[last] - move[0]) >= 0.0 else last - j]
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _count(start: float, slope: float, move: np.ndarray, level: float, is_strict: bool) -> int:
     """How many ranks lose at least, or strictly more than, `level`."""
     low, high = 0, len(move)
@@ -53,7 +53,7 @@ def _count(start: float, slope: float, move: np.ndarray, level: float, is_strict
     return low
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _sums(
     tree: np.ndarray, start: float, slope: float, move: np.ndarray, level: float, is_strict: bool
 ) -> tuple[float, float]:
@@ -67,7 +67,7 @@ def _sums(
     return weight - rest_weight, moment - rest_moment
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _exceeds(limit: float, level: float, family: Families) -> bool:
     """Whether the losses of at least `level` weigh more than `limit`."""
     weight = 0.0
@@ -95,7 +95,7 @@ def _exceeds(limit: float, level: float, family: Families) -> bool:
     return weight > limit
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _best_on_line(limit: float, best: float, start: float, slope: float, family: Families) -> float:
     """Largest loss of a line that exceeds the limit, if larger than `best`."""
     move = family.move
@@ -111,7 +111,7 @@ def _best_on_line(limit: float, best: float, start: float, slope: float, family:
     return _loss(start, slope, move, low) if low < stop else best
 
 
-@njit(cache=True, nogil=True)
+@njit
 def find_loss(limit: float, family: Families) -> float:
     """Largest loss at which the weight of all losses as large exceeds `limit`."""
     best = -np.inf
@@ -135,7 +135,7 @@ def find_loss(limit: float, family: Families) -> float:
     return max(best, single[low]) if low < len(single) else best
 
 
-@njit(cache=True, nogil=True)
+@njit
 def excess_over(level: float, family: Families) -> float:
     """Weighted sum of what every loss exceeds `level` by."""
     total = max(family.lost - level, 0.0) * family.lost_weight

@@ -6,8 +6,8 @@ Returned coin keeps moving, so a hit may end better or worse than a survivor.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from risk.compiled import njit
 from risk.liquidation.tails.families import Families, excess_over, find_loss
 from risk.liquidation.tails.state import (
     IS_LIQUIDATED,
@@ -27,7 +27,7 @@ from risk.liquidation.tails.state import (
 from risk.liquidation.tails.trees import fill, head
 
 
-@njit(cache=True, nogil=True)
+@njit
 def measure_merged(
     short_of: np.ndarray, book: Closable, paths: Paths, levels: Levels, out: Tails
 ) -> None:

@@ -7,8 +7,8 @@ tail and two descents answer for a position.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from risk.compiled import njit
 from risk.liquidation.tails.state import (
     IS_LIQUIDATED,
     KEEPS_NOTHING,
@@ -26,7 +26,7 @@ from risk.liquidation.tails.state import (
 from risk.liquidation.tails.trees import descend, head
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _sum_gap_losses(
     p: int, lost: int, margin: int, weight: float, moment: float, gaps: np.ndarray, book: Closable
 ) -> float:
@@ -43,7 +43,7 @@ def _sum_gap_losses(
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _find_tail(
     limit: float, p: int, hit: float, hit_weight: float, gap_weight: float, gap_losses: float,
     lost: int, margin: int, gaps: np.ndarray, alive: np.ndarray, book: Closable, paths: Paths,
@@ -70,7 +70,7 @@ def _find_tail(
     return loss, worse - exposure * moment - loss * weight
 
 
-@njit(cache=True, nogil=True)
+@njit
 def measure_ordered(
     short_of: np.ndarray, book: Closable, paths: Paths, levels: Levels, out: Tails
 ) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import xarray as xr
-from numba import njit
 
+from risk.compiled import njit
 from risk.liquidation.columns import Gaps, Held, Rules
 from risk.liquidation.impact import Impact
 from risk.liquidation.steps import next_trigger, requirement
@@ -195,13 +195,13 @@ def _sort(extreme: np.ndarray, weight: np.ndarray, gaps: Gaps, levels: Levels) -
     )
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def _coordinate(held: Held, p: int, u: float) -> float:
     x = -u if held.side[p] == 0 else u
     return 1.0 / x if held.inverse[p] else x
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _open_at(held: Held, rules: Rules, p: int, u: float) -> float:
     """Intercept of the value line at which the liquidation test is met exactly at `u`."""
     rule, worth, unit = held.rule[p], held.head[p], held.unit[p]
@@ -215,20 +215,20 @@ def _open_at(held: Held, rules: Rules, p: int, u: float) -> float:
     return with_fee if -worth * with_fee > 0.0 else base
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _broke_at(held: Held, p: int, u: float) -> float:
     """Intercept at which closing at `u` leaves exactly nothing."""
     cost = held.closing_fee[p] + held.impact[p]
     return (cost - held.head[p]) * held.notional[p] * _coordinate(held, p, u)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _triggers(held: Held, rules: Rules, intercept: np.ndarray, out: np.ndarray) -> None:
     for p in range(len(intercept)):
         out[p] = next_trigger(held, rules, p, intercept[p], 1.0)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _solve(
     index: np.ndarray, held: Held, rules: Rules, stop: np.ndarray, cut: np.ndarray, paths: Sorted,
     levels: Levels, out: Needs,
@@ -268,7 +268,7 @@ def _solve(
         out.deficit[p] = max(need, least) + hair + base
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _is_thin(held: Held, rules: Rules, p: int, mark: float, paths: Sorted) -> bool:
     """Whether closing may cost more than the position must keep, at the mark or far out.
 
@@ -280,7 +280,7 @@ def _is_thin(held: Held, rules: Rules, p: int, mark: float, paths: Sorted) -> bo
     return is_thin
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _least_safe(
     held: Held, rules: Rules, p: int, stop: float, least: float, is_cut: bool, begun: np.ndarray,
     opened: int, paths: Sorted, levels: Levels,

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from risk.compiled import njit
 from risk.liquidation.closing import close_out
 from risk.liquidation.tails.trees import add, head
 
@@ -72,7 +72,7 @@ class Tails(NamedTuple):
     liquidation_probability: np.ndarray
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def close_at(p: int, u: float, sign: float, book: Closable) -> tuple[float, float]:
     """What the holder keeps and the venue lacks after a close at adverse coordinate `u`."""
     kept, deficit, _, _, _ = close_out(
@@ -82,7 +82,7 @@ def close_at(p: int, u: float, sign: float, book: Closable) -> tuple[float, floa
     return kept, deficit
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def declines(p: int, sign: float, book: Closable) -> bool:
     """Whether a landing further away leaves less, for the holder and for the venue."""
     beta = book.beta[p]
@@ -90,7 +90,7 @@ def declines(p: int, sign: float, book: Closable) -> bool:
     return beta * sign <= 0.0 and slope * sign <= 0.0
 
 
-@njit(cache=True, nogil=True)
+@njit
 def find_ordered(sign: np.ndarray, book: Closable, is_ordered: np.ndarray) -> None:
     """Say of every position whether gaps, hits and survivors lose in this order.
 
@@ -110,7 +110,7 @@ def find_ordered(sign: np.ndarray, book: Closable, is_ordered: np.ndarray) -> No
             )
 
 
-@njit(cache=True, nogil=True)
+@njit
 def count_landings(p: int, stop: int, line: int, book: Closable, paths: Paths) -> int:
     """How many of the `stop` most adverse landings are past a line."""
     low, high = 0, stop
@@ -129,7 +129,7 @@ def count_landings(p: int, stop: int, line: int, book: Closable, paths: Paths) -
     return low
 
 
-@njit(cache=True, nogil=True)
+@njit
 def advance(
     first: float, done: np.ndarray, alive: np.ndarray, gaps: np.ndarray, hits: np.ndarray,
     paths: Paths,
@@ -166,7 +166,7 @@ def advance(
     return head(gaps, m)[0]
 
 
-@njit(cache=True, nogil=True)
+@njit
 def weigh_liquidations(
     p: int, margin: int, hit_weight: float, gap_weight: float, gaps: np.ndarray, book: Closable
 ) -> float:
@@ -177,7 +177,7 @@ def weigh_liquidations(
     return head(gaps, margin)[0]
 
 
-@njit(cache=True, nogil=True)
+@njit
 def sum_gap_deficits(p: int, broke: int, gaps: np.ndarray, book: Closable) -> float:
     """Weighted deficits over the landings that leave less than nothing, `broke` of them."""
     weight, moment = head(gaps, broke)

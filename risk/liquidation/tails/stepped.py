@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from risk.compiled import njit
 from risk.liquidation.columns import LIQUIDATED, Gaps, Stairs
 from risk.liquidation.steps import (
     RUNG_AT,
@@ -46,7 +46,7 @@ class Jumps(NamedTuple):
     end: np.ndarray
 
 
-@njit(cache=True, nogil=True)
+@njit
 def measure_stepped(
     short_of: np.ndarray, book: Closable, which: np.ndarray, steps: tuple, paths: Paths,
     drifts: Drifts, jumps: Jumps, gaps: Gaps, levels: Levels, out: Tails,
@@ -91,7 +91,7 @@ def measure_stepped(
         out.expected_shortfall[p] = found + max(worse, 0.0) / levels.es_tail
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _price_drifts(
     p: int, stairs: Stairs, drifts: Drifts, loss: np.ndarray, weight: np.ndarray
 ) -> tuple[int, float]:
@@ -123,7 +123,7 @@ def _price_drifts(
     return n_single, short
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _keep_tail(limit: float, n: int, loss: np.ndarray, weight: np.ndarray) -> int:
     """Move the largest losses, that weigh more than `limit`, to the front; return how many.
 

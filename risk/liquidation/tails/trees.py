@@ -7,10 +7,11 @@ that adding and removing them is exact and a rank is decided without rounding.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from risk.compiled import njit
 
 
-@njit(cache=True, nogil=True)
+@njit
 def add(tree: np.ndarray, rank: int, weight: float, key: float) -> None:
     """Add `weight` at `rank`, whose key is `key`; a negative weight takes it out again."""
     moment = weight * key
@@ -21,7 +22,7 @@ def add(tree: np.ndarray, rank: int, weight: float, key: float) -> None:
         i += i & -i
 
 
-@njit(cache=True, nogil=True)
+@njit
 def fill(tree: np.ndarray, weight: np.ndarray, key: np.ndarray) -> None:
     """Fill an empty tree with all ranks at once."""
     for i in range(1, len(tree)):
@@ -32,7 +33,7 @@ def fill(tree: np.ndarray, weight: np.ndarray, key: np.ndarray) -> None:
             tree[parent] += tree[i]
 
 
-@njit(cache=True, nogil=True)
+@njit
 def head(tree: np.ndarray, count: int) -> tuple[float, float]:
     """Weight and moment of the first `count` ranks."""
     weight, moment = 0.0, 0.0
@@ -44,7 +45,7 @@ def head(tree: np.ndarray, count: int) -> tuple[float, float]:
     return weight, moment
 
 
-@njit(cache=True, nogil=True)
+@njit
 def descend(tree: np.ndarray, limit: float) -> tuple[int, float, float]:
     """First rank at which the weight from the top exceeds `limit`, and the sums before it.
 
