@@ -8,14 +8,18 @@ from pathlib import Path
 from risk.config import Config
 from risk.findings.adequacy import margin_adequacy
 from risk.findings.branch import what_if
+from risk.findings.fit import calibration
+from risk.findings.moves import moves
 from risk.findings.rounds import cascade_section
 from risk.reports import Section
 
 #: One function per section, in the order of the page; None where the run does not have it.
 SECTIONS: tuple[Callable[[Path, Config], Section | None], ...] = (
     cascade_section,
+    moves,
     margin_adequacy,
     what_if,
+    calibration,
 )
 
 
