@@ -87,7 +87,7 @@ def test_a_grid_prints_every_cell_and_names_the_largest_part_of_the_deficit(tmp_
                 assert found[f"moves.common.{name}.{i}.{j}"] == cell
     assert [who for who, _ in section.context["grid"]["leaders"]] == ["okx, short", "okx, short"]
     worst = tables["asset"].pnl.min("move")
-    assert section.context["grid"]["assets"][0] == str(assets[int(worst.argmin())])
+    assert section.context["grid"]["assets"][0] == str(assets[int(np.argmin(worst.values))])
 
 
 def test_a_night_without_grids_has_no_section_on_moves(tmp_path):
