@@ -42,6 +42,7 @@ def nights(tmp_path_factory):
 def two_nights(folder, out):
     settings = {"limits": str(folder / "limits.yaml"), "out": str(folder / out)}
     settings |= {"previous": "latest", "explain": True, "scenarios": HISTORICAL}
+    settings |= {"measures": {"attribution": True}}
     path = write_config(folder, folder, **settings)
     return [pipeline.run(load_config(path, as_of=day)) for day in (FIRST, SECOND)]
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator, model_validator
 
-from risk.config.keys import Count, Fraction, Keys, NonNegative, Probability
+from risk.config.keys import Count, Flag, Fraction, Keys, NonNegative, Probability
 
 
 class Impact(Keys):
@@ -73,6 +73,8 @@ class Measures(Keys):
 
     confidence: tuple[Probability, ...] = (0.95, 0.975, 0.99)
     coverage_floor: Fraction = 0.99
+    #: Parts of the tail down to the position, other estimators, convergence.
+    attribution: Flag = False
 
     @field_validator("confidence")
     @classmethod

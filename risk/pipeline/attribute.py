@@ -42,7 +42,8 @@ def attribute(night: Night, book: pa.Table, assets: list[str]) -> None:
     """Write estimates, convergence, parts by group and the positions behind the tail."""
     config, folder = night.config, night.folder
     sampled = [name for name in config.scenarios.names if name != "stress"]
-    if not sampled:
+    is_priced = pc.any(pc.equal(book["status"], "ok")).as_py()
+    if not (config.measures.attribution and sampled and is_priced):
         return
     name = "monte_carlo" if "monte_carlo" in sampled else sampled[0]
     given = config.measures.confidence
