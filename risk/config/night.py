@@ -14,6 +14,7 @@ from risk.config.keys import Count, Flag, Keys
 from risk.config.scenarios import Scenarios
 from risk.config.sections import (
     Accounts,
+    Cross,
     Execution,
     Liquidation,
     Margin,
@@ -41,6 +42,7 @@ class Config(Keys):
     measures: Measures = Measures()
     margin: Margin = Margin()
     accounts: Accounts = Accounts()
+    cross: Cross = Cross()
     #: ``latest``: the last finished run of an earlier night in `out`, for what changed since.
     previous: Literal["none", "latest"] = "none"
     #: Split the change of value at risk since that night into its causes.

@@ -115,6 +115,15 @@ class WhatIf(Keys):
     base: Path
 
 
+class Cross(Keys):
+    """Isolated accounts as if their positions shared collateral, beside what they are."""
+
+    contrast: Flag = False
+    #: Newest historical windows, and first Monte Carlo paths, that are compared.
+    windows: Annotated[int, Field(ge=0, le=100_000, strict=True)] = 250
+    paths: Annotated[int, Field(ge=0, le=100_000, strict=True)] = 256
+
+
 class Tls(Keys):
     """Certificates of a remote dask scheduler."""
 

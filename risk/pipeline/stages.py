@@ -30,6 +30,7 @@ SCRATCH = (
     "stores.json",
     "breaches.json",
     "bars.npz",
+    "pools",
 )
 
 
