@@ -16,11 +16,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from risk import open_run, pipeline
 from risk.config import load_config
 from risk.errors import ConfigError, DataError
 from risk.liquidation import build_ladders, walk
+from risk.pipeline import stages
 from risk.sample import write_sample
 from risk.schema import CUBE
 from risk.store import verify
@@ -164,6 +166,20 @@ def test_a_night_killed_again_and_again_gives_the_same_bytes(sample, finished, t
         assert list(out.glob("as_of=*/run=*")) == []
         assert not (out / "LATEST.json").exists()
     assert_same(finished, pipeline.run(load_config(config)))
+
+
+def test_native_threads_of_the_caller_reach_no_stage():
+    """A script may have set four: a matrix product depends on how many share it."""
+    seen = {}
+
+    def look(night, progress=None):
+        pools = threadpool_info()
+        seen["threads"] = {pool["num_threads"] for pool in pools if pool["user_api"] == "blas"}
+
+    with threadpool_limits(2):
+        stages._on_one_thread(look)(None)
+    assert seen["threads"] == {1}
+    assert all(hasattr(stage, "__wrapped__") for stage in pipeline.STAGES.values())
 
 
 def test_a_damaged_chunk_is_run_again(sample, finished, tmp_path):

@@ -295,3 +295,20 @@ def test_a_comparison_of_a_run_with_itself_finds_nothing(tmp_path):
     comparison = compare_runs(run, run)
     assert (comparison.inputs, comparison.config) == ((), {})
     assert comparison.facts["change"].to_pylist() == [0.0, 0.0]
+
+
+def test_sources_that_change_under_a_run_are_noticed(tmp_path, monkeypatch):
+    """Modules, templates and workers load late: such a run would be of two versions."""
+    from risk.store import identity
+
+    (tmp_path / "a.py").write_text("x = 1")
+    monkeypatch.setattr(identity, "_SOURCES", tmp_path)
+    identity.code_digest.cache_clear()
+    try:
+        identity.code_digest()
+        identity.check_code()
+        (tmp_path / "a.py").write_text("x = 2")
+        with pytest.raises(RunError, match="changed while this ran; start it again"):
+            identity.check_code()
+    finally:
+        identity.code_digest.cache_clear()

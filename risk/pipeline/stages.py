@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import pyarrow.parquet as pq
+from threadpoolctl import threadpool_limits
 
 from risk import findings
 from risk.config import Config
@@ -106,12 +108,26 @@ def publish(night: Night, timings: dict[str, float] | None = None) -> Run:
     return open_run(path)
 
 
+Stage = Callable[[Night, Progress | None], None]
+
+
+def _on_one_thread(stage: Stage) -> Stage:
+    """As blocks are: the bytes of a matrix product depend on how many threads share it."""
+
+    @functools.wraps(stage)
+    def pinned(night: Night, progress: Progress | None = None) -> None:
+        with threadpool_limits(1):
+            stage(night, progress)
+
+    return pinned
+
+
 #: The night, in order; every stage can be run again.
-STAGES: dict[str, Callable[[Night, Progress | None], None]] = {
-    "load book": load_book,
-    "prepare scenarios": prepare_scenarios,
-    "build ladders": build_book_ladders,
-    "simulate": simulate,
-    "measure": measure,
-    "report": report,
+STAGES: dict[str, Stage] = {
+    "load book": _on_one_thread(load_book),
+    "prepare scenarios": _on_one_thread(prepare_scenarios),
+    "build ladders": _on_one_thread(build_book_ladders),
+    "simulate": _on_one_thread(simulate),
+    "measure": _on_one_thread(measure),
+    "report": _on_one_thread(report),
 }

@@ -191,7 +191,7 @@ def _prepare(
     known = {str(name) for name in history["asset"].values}
     book = mark_unpriced(book, known).append_column("gross_notional_usd", gross)
     priced = book.filter(pc.equal(book["status"], "ok"))
-    held = priced.select(["asset", "notional_usd"]).group_by("asset").aggregate(
+    held = priced.select(["asset", "notional_usd"]).group_by("asset", use_threads=False).aggregate(
         [("notional_usd", "sum")]
     )  # fmt: skip
     notional = dict(

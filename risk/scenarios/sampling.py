@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 from scipy import special
-from scipy.stats import qmc
 
 from risk.scenarios.paths import correlate
 
@@ -112,6 +111,9 @@ class SobolNormals:
         days: int,
     ) -> None:
         self._rng, self._shape, self._rotation, self._days = rng, shape, rotation, days
+        # Half a second of import that only this sampling pays for.
+        from scipy.stats import qmc
+
         n_coordinates = 3 + days + 2 * shape[0]
         self._engine = qmc.Sobol(n_coordinates, scramble=True, bits=_BITS, rng=scramble)
         if first:  # SciPy cannot skip nothing

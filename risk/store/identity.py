@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+from risk.errors import RunError
+
 #: Libraries whose version can change the bytes of a result.
 NUMERIC_LIBRARIES = ("numba", "numpy", "pandas", "pyarrow", "scipy", "xarray", "zarr")
 
@@ -28,8 +30,29 @@ def code_digest() -> str:
     """SHA-256 (hex) of the installed sources, templates and numeric libraries' versions.
 
     Digesting the files rather than the version means that an edited tree never passes for the
-    release it started from.
+    release it started from. Taken once: it names the code this process began with.
     """
+    return _digest_sources()
+
+
+def check_code() -> None:
+    """Refuse a result that two versions of the code had a hand in.
+
+    Modules, templates and worker processes are loaded as they are needed: sources that change
+    while a night runs would be half in its numbers and not at all in its name.
+
+    Raises
+    ------
+    RunError
+        If the sources are no longer those this process began with.
+    """
+    if _digest_sources() != code_digest():
+        raise RunError(
+            f"{_SOURCES}: the sources or their libraries changed while this ran; start it again"
+        )
+
+
+def _digest_sources() -> str:
     digest = hashlib.sha256()
     for file in sorted(_SOURCES.rglob("*")):
         name = file.relative_to(_SOURCES)

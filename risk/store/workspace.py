@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from risk.config import Config, config_digest
 from risk.errors import RunError
-from risk.store.identity import code_digest, file_digest, versions
+from risk.store.identity import check_code, code_digest, file_digest, versions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -176,7 +176,13 @@ def publish(
     -------
     Path
         Folder of the finished run.
+
+    Raises
+    ------
+    RunError
+        If the sources changed while the run was computed.
     """
+    check_code()
     part, final = workspace.path, run_folder(workspace.out, workspace.as_of, workspace.run_id)
     _remove_scratch(part, scratch)
     manifest: dict[str, Any] = {
