@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from risk.drivers import JointPaths
-from risk.liquidation.cross.kernel import live
+from risk.liquidation.cross.kernel import find_slopes, is_far, live
 from risk.liquidation.cross.pool import new_state, pack
 from risk.margin.pools import Pools
 from tests.books import random_position
@@ -170,6 +170,7 @@ def run_kernel(pools, k, paths, s, day):
     packed = pack(pools)
     state = new_state(packed, len(ASSETS))
     code = live(packed, k, state, paths, s, low, high, last, out, status)
+    assert code == 0 or not is_far(find_slopes(packed), k, low, high)
     mine = slice(pools.start[k], pools.start[k + 1])
     if code & 4 == 0:
         out[mine, 0] = pools.beta[mine] * (last[pools.asset[mine]] - 1.0)

@@ -5,18 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from risk.drivers import joint_bars
-from risk.liquidation import position_outcomes
+from risk.drivers import joint_bars, make_drivers
+from risk.liquidation import pool_margins, pool_results, position_outcomes
 from risk.liquidation.columns import STOPPED
 from risk.liquidation.cross.kernel import COULD_DIE, DIED, TOUCHED, dies_surely
 from risk.liquidation.cross.pool import new_state, pack
+from risk.margin.book import build_book, margin_table
+from risk.margin.pooling import cross_pools
+from risk.snapshot import load_snapshot
 from tests.books import book_of, drivers_of, random_path, random_position
 from tests.brute import Position
 from tests.cross_twin import Pool, live_pool
+from tests.makers import AS_OF, write_snapshot
 from tests.pools import (
     ASSETS,
     MARK,
@@ -186,3 +191,63 @@ def _one_frame(moved):
     same = [(dict(low), dict(low))]
     return {"low": low, "high": high, "last": last, "falls": same, "rises": [(one, one)],
             "jumps": []}  # fmt: skip
+
+
+def test_real_cross_pools_stand_on_their_balances(tmp_path):
+    rows = [
+        {"account": "a", "margin_mode": "cross", "symbol": "BTC/USDT:USDT"},
+        {"account": "a", "margin_mode": "cross", "symbol": "ETH/USDT:USDT", "side": "short"},
+        {"account": "b", "margin_mode": "cross", "symbol": "BTC/USD:BTC", "contracts": 10.0},
+        {"account": "c", "margin_mode": "cross", "symbol": "BTC/USDT:USDT"},  # no balance
+        {"account": "d", "margin_mode": "cross", "symbol": "SOL/USDT:USDT"},  # no driver
+        {"account": "e", "margin_mode": "cross", "symbol": "BTC/USDT:USDT"},  # coin without price
+        {"account": "f"},
+    ]
+    balances = [
+        {"account": "a", "currency": "USDT", "balance": 9_000.0, "haircut": 0.0},
+        {"account": "a", "currency": "BTC", "balance": 0.05, "haircut": 0.1},
+        {"account": "b", "currency": "BTC", "balance": 0.02, "haircut": 0.0},
+        {"account": "d", "currency": "USDT", "balance": 9_000.0, "haircut": 0.0},
+        {"account": "e", "currency": "XYZ", "balance": 1.0, "haircut": 0.0},
+    ]
+    accounts = [{"venue": "binance", **row} for row in balances]
+    snapshot = load_snapshot(write_snapshot(tmp_path, rows, accounts=accounts))
+    found = cross_pools(
+        snapshot.positions,
+        snapshot.accounts,
+        ["BTC", "ETH"],
+        snapshot.contracts,
+        snapshot.tiers,
+        snapshot.venues,
+        as_of=AS_OF,
+    )
+    assert found is not None
+    pools, owners = found
+    assert owners["account"].to_pylist() == ["a", "b"]
+    equity, required = pool_margins(pools)
+    # Marks are the entries, so equity is collateral: 9,000 and 90 % of 0.05 coins; 0.02 coins.
+    assert equity.tolist() == pytest.approx([9_000 + 0.9 * 5_000, 2_000.0])
+    margins = margin_table(_alone(snapshot))
+    usd = dict(zip(margins["position_id"].to_pylist(), margins["maintenance_margin"].to_pylist(),
+                   strict=True))  # fmt: skip
+    assert required.tolist() == pytest.approx([usd["p1"] + usd["p2"], usd["p3"] * 100_000.0])
+    # BTC falls by a tenth: dollars and coins of a pay for it; b's coins melt with its long.
+    one = np.array([[1.0, 1.0]])
+    drivers = make_drivers(
+        one * [0.9, 1.0], one, one * [0.9, 1.0], assets=["BTC", "ETH"], label=["x"], source=["x"]
+    )
+    died, pnl, deficit = pool_results(pools, joint_bars(drivers), drivers)
+    lost = float((pools.beta * (0.9 - 1.0) * (pools.asset == 0))[: pools.start[1]].sum())
+    assert not died[0, 0]
+    assert pnl[0, 0] == pytest.approx(lost)
+    assert deficit[0].tolist() == [0.0, 0.0]
+
+
+def _alone(snapshot):
+    """The same rows as isolated ones, for their requirements."""
+    positions = snapshot.positions
+    place = positions.schema.get_field_index("margin_mode")
+    isolated = pa.array(["isolated"] * positions.num_rows)
+    positions = positions.set_column(place, positions.schema.field(place), isolated)
+    tables = (snapshot.contracts, snapshot.tiers, snapshot.venues)
+    return build_book(positions, *tables, as_of=AS_OF)

@@ -13,6 +13,7 @@ from risk.config import (
     Accounts,
     Cascade,
     Config,
+    Cross,
     Historical,
     Impact,
     Margin,
@@ -56,7 +57,7 @@ def test_every_schema_and_module_the_pages_print_exists(page):
 def test_every_key_of_the_config_is_explained():
     text = (ROOT / "docs/config.md").read_text()
     models = (
-        Config, Historical, MonteCarlo, Stress, Measures, Margin, Accounts, Impact, Cascade
+        Config, Historical, MonteCarlo, Stress, Measures, Margin, Accounts, Cross, Impact, Cascade
     )  # fmt: skip
     keys = {name for model in models for name in model.model_fields}
     keys -= {
@@ -65,6 +66,7 @@ def test_every_key_of_the_config_is_explained():
         "margin",
         "liquidation",
         "accounts",
+        "cross",
     }  # their own keys stand there
     assert sorted(key for key in keys if not re.search(rf"[`.]{key}`", text)) == []
 

@@ -17,6 +17,7 @@ from risk.config.scenarios import (
 from risk.config.sections import (
     Accounts,
     Cascade,
+    Cross,
     Execution,
     Impact,
     Liquidation,
@@ -32,6 +33,7 @@ __all__ = [
     "Accounts",
     "Cascade",
     "Config",
+    "Cross",
     "Execution",
     "Grid",
     "Historical",

@@ -14,6 +14,7 @@ from risk.config.keys import Count, Flag, Keys
 from risk.config.scenarios import Scenarios
 from risk.config.sections import (
     Accounts,
+    Cross,
     Execution,
     Liquidation,
     Margin,
@@ -41,6 +42,7 @@ class Config(Keys):
     measures: Measures = Measures()
     margin: Margin = Margin()
     accounts: Accounts = Accounts()
+    cross: Cross = Cross()
     capital: Path | None = None
     limits: Path | None = None
     execution: Execution = Execution()

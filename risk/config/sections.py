@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator, model_validator
 
-from risk.config.keys import Count, Fraction, Keys, NonNegative, Probability
+from risk.config.keys import Count, Flag, Fraction, Keys, NonNegative, Probability
 
 
 class Impact(Keys):
@@ -111,6 +111,15 @@ class WhatIf(Keys):
 
     file: Path
     base: Path
+
+
+class Cross(Keys):
+    """Isolated accounts as if their positions shared collateral, beside what they are."""
+
+    contrast: Flag = False
+    #: Newest historical windows, and first Monte Carlo paths, that are compared.
+    windows: Annotated[int, Field(ge=0, le=100_000, strict=True)] = 250
+    paths: Annotated[int, Field(ge=0, le=100_000, strict=True)] = 256
 
 
 class Tls(Keys):

@@ -8,6 +8,7 @@ from pathlib import Path
 from risk.config import Config
 from risk.findings.adequacy import margin_adequacy
 from risk.findings.branch import what_if
+from risk.findings.pools import cross_section
 from risk.findings.rounds import cascade_section
 from risk.findings.waterfall import waterfall_section
 from risk.reports import Section
@@ -17,6 +18,7 @@ SECTIONS: tuple[Callable[[Path, Config], Section | None], ...] = (
     cascade_section,
     waterfall_section,
     margin_adequacy,
+    cross_section,
     what_if,
 )
 

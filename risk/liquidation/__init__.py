@@ -3,7 +3,13 @@
 from risk.liquidation.cache import own_cache
 
 with own_cache():
-    from risk.liquidation.cross import collateral_needed, contrast, isolated_positions
+    from risk.liquidation.cross import (
+        collateral_needed,
+        contrast,
+        isolated_positions,
+        pool_margins,
+        pool_results,
+    )
     from risk.liquidation.curve import liquidation_curve
     from risk.liquidation.impact import Impact, square_root_impact
     from risk.liquidation.ladder import Ladders, build_ladders, load_ladders
@@ -31,6 +37,8 @@ __all__ = [
     "liquidation_curve",
     "liquidation_probability",
     "load_ladders",
+    "pool_margins",
+    "pool_results",
     "position_outcomes",
     "position_tails",
     "square_root_impact",

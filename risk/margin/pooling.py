@@ -10,9 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from risk.margin.book import build_book
 from risk.margin.pools import Pools
 from risk.margin.terms import contract_terms
 from risk.margin.tiers import build_tier_tables, tiered_maintenance
+from risk.schema import USD_EQUIVALENTS
 
 if TYPE_CHECKING:
     from risk.margin.venues import VenueRules
@@ -80,6 +82,99 @@ def build_pools(
             for name in ("floor", "rate", "amount")
         },
     )
+
+
+def cross_pools(
+    positions: pa.Table,
+    accounts: pa.Table | None,
+    assets: Sequence[str],
+    contracts: pa.Table,
+    tiers: pa.Table,
+    venues: Mapping[str, VenueRules],
+    *,
+    as_of: dt.date,
+) -> tuple[Pools, pa.Table] | None:
+    """Pools of the cross-margined rows of a snapshot, with the balances behind them.
+
+    Parameters
+    ----------
+    positions, accounts, contracts, tiers : Table
+        Schemas POSITIONS, ACCOUNTS, CONTRACTS and TIERS. A cross row's own `position_margin` and
+        stop are not used: the pool's balances are its collateral.
+    assets : sequence of str
+        The drivers' assets.
+    venues : mapping of str to VenueRules
+    as_of : date
+
+    Returns
+    -------
+    Pools, Table
+        `account`, `venue` of each pool, in its order. None without a pool that can be priced: every
+        row of it needs a contract, tiers, a mark and a driver, every balance a price.
+    """
+    cross = positions.filter(pc.equal(positions["margin_mode"], "cross"))
+    if accounts is None or not cross.num_rows:
+        return None
+    n = cross.num_rows
+    for name, values in (
+        ("margin_mode", pa.array(["isolated"] * n)),
+        ("position_margin", pa.array(np.zeros(n))),
+        ("stop_loss_price", pa.nulls(n, pa.float64())),
+    ):
+        place = cross.schema.get_field_index(name)
+        cross = cross.set_column(place, cross.schema.field(name), values)
+    # On their own they have no collateral, so most stand at their trigger; the pool decides.
+    book = build_book(cross, contracts, tiers, venues, as_of=as_of)
+    known = pc.is_in(book["asset"].cast(pa.string()), pa.array(list(assets), pa.string()))
+    priced = pc.and_(pc.not_equal(book["status"], "unpriced"), known).to_pylist()
+    collateral, unpriced = _balances(accounts, contracts, set(assets))
+    owners = list(zip(book["account"].to_pylist(), book["venue"].to_pylist(), strict=True))
+    held = set(zip(*(collateral[name].to_pylist() for name in ("account", "venue")), strict=True))
+    lost = unpriced | {owner for owner, good in zip(owners, priced, strict=True) if not good}
+    rows = np.flatnonzero([owner in held and owner not in lost for owner in owners])
+    if not len(rows):
+        return None
+    pools = build_pools(
+        book, rows, assets, contracts, tiers, venues, as_of=as_of, collateral=collateral
+    )
+    names = sorted({owners[row] for row in rows.tolist()})
+    account, venue = (pa.array([name[i] for name in names], pa.string()) for i in range(2))
+    return pools, pa.table({"account": account, "venue": venue})
+
+
+def _balances(
+    accounts: pa.Table, contracts: pa.Table, assets: set[str]
+) -> tuple[pa.Table, set[tuple[str, str]]]:
+    """Balances in dollars at the marks, and the owners of one that has no price."""
+    marks: dict[str, float] = {}
+    listed = contracts.filter(
+        pc.and_(pc.equal(contracts["type"], "swap"), pc.is_valid(contracts["mark_price"]))
+    ).sort_by([("base", "ascending"), ("venue", "ascending"), ("symbol", "ascending")])
+    for base, mark in zip(
+        listed["base"].to_pylist(), listed["mark_price"].to_pylist(), strict=True
+    ):
+        marks.setdefault(base, mark)
+    rows, lost = [], set()
+    for row in accounts.to_pylist():
+        currency, is_dollar = row["currency"], row["currency"] in USD_EQUIVALENTS
+        if not is_dollar and (currency not in marks or currency not in assets):
+            lost.add((row["account"], row["venue"]))
+            continue
+        price = 1.0 if is_dollar else marks[currency]
+        rows.append(
+            {
+                "account": row["account"],
+                "venue": row["venue"],
+                "asset": None if is_dollar else currency,
+                "amount_usd": row["balance"] * price,
+                "haircut": row["haircut"],
+            }
+        )
+    schema = pa.schema(
+        [("account", "string"), ("venue", "string"), ("asset", "string"),
+         ("amount_usd", "f8"), ("haircut", "f8")]
+    )  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=schema), lost
 
 
 _COLUMNS = [

@@ -10,6 +10,7 @@ from risk.pipeline.adequacy import adequacy
 from risk.pipeline.branch import compare_branch
 from risk.pipeline.explore import explore
 from risk.pipeline.night import Night
+from risk.pipeline.pools import write_contrast
 from risk.pipeline.regulate import regulate
 from risk.pipeline.rounds import compare_rounds
 from risk.pipeline.waterfall import settle_deficits
@@ -22,4 +23,5 @@ EXTRAS: tuple[Callable[[Night, pa.Table, list[str]], None], ...] = (
     settle_deficits,
     adequacy,
     compare_branch,
+    write_contrast,
 )

@@ -29,6 +29,7 @@ SCRATCH = (
     "stores.json",
     "breaches.json",
     "bars.npz",
+    "pools",
 )
 
 

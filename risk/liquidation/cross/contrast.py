@@ -16,9 +16,10 @@ from risk.liquidation.cross.kernel import (
     COULD_DIE,
     DIED,
     TOUCHED,
+    Slopes,
     dies_surely,
-    find_reach,
-    is_near,
+    find_slopes,
+    is_far,
     live,
 )
 from risk.liquidation.cross.pool import (
@@ -30,7 +31,9 @@ from risk.liquidation.cross.pool import (
     SIZE,
     Packed,
     State,
+    excess,
     new_state,
+    open_pool,
     pack,
 )
 from risk.liquidation.terms import close_out_terms
@@ -140,9 +143,8 @@ def contrast(
     """
     totals = np.zeros((len(TOTALS), drivers.sizes["scenario"]))
     packed = pack(pools)
-    state, reach = new_state(packed, drivers.sizes["asset"]), np.zeros(pools.n_pools)
-    find_reach(packed, state, reach)
-    which, values, n = _compare(packed, reach, state, alone, paths, whole_days(drivers), totals)
+    state, slopes = new_state(packed, drivers.sizes["asset"]), find_slopes(packed)
+    which, values, n = _compare(packed, slopes, state, alone, paths, whole_days(drivers), totals)
     names = dict(zip(TOTALS, totals, strict=True))
     columns = {
         "scenario": pa.array(which[:n, 0].astype("i4")),
@@ -154,7 +156,7 @@ def contrast(
 
 @njit(cache=True, nogil=True)
 def _compare(
-    pools: Packed, reach: np.ndarray, state: State, alone: Alone, paths: JointPaths, days: Days,
+    pools: Packed, slopes: Slopes, state: State, alone: Alone, paths: JointPaths, days: Days,
     totals: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, int]:  # fmt: skip
     legs, kinds = pools.legs, pools.kinds
@@ -165,14 +167,13 @@ def _compare(
     none = np.empty(0, np.int64)
     for s in range(len(days.low)):
         low, high, last = days.low[s], days.high[s], days.last[s]
-        farthest = np.maximum(1.0 - low, high - 1.0)
         gaps = Gaps(days.gap_start[s], none, days.gap_before, days.gap_landing)
         close_positions(
             alone.terms, alone.steps, alone.which, days.farthest[s], last, gaps, single, outcome
         )
         for k in range(n_pools):
             code = 0
-            if not is_near(pools, k, reach[k], farthest):
+            if not is_far(slopes, k, low, high):
                 code = live(pools, k, state, paths, s, low, high, last, pooled, status)
             row = np.zeros(6)
             infected, saved = 0, 0
@@ -209,6 +210,68 @@ def _compare(
                 values[n] = row
                 n += 1
     return which, values, n
+
+
+def pool_results(
+    pools: Pools, paths: JointPaths, drivers: xr.Dataset
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every pool in every scenario.
+
+    Parameters
+    ----------
+    pools : Pools
+        With whatever other collateral they hold.
+    paths, drivers
+        As in `contrast`.
+
+    Returns
+    -------
+    died : ndarray of bool (scenario, pool)
+    pnl, deficit : ndarray (scenario, pool)
+        USD; the holder's gain, moves of the collateral included, and what is lost beyond it.
+    """
+    packed = pack(pools)
+    shape = (drivers.sizes["scenario"], pools.n_pools)
+    died, pnl, deficit = np.zeros(shape, bool), np.zeros(shape), np.zeros(shape)
+    state, slopes = new_state(packed, drivers.sizes["asset"]), find_slopes(packed)
+    _live_all(packed, slopes, state, paths, whole_days(drivers), died, pnl, deficit)
+    return died, pnl, deficit
+
+
+@njit(cache=True, nogil=True)
+def _live_all(
+    pools: Packed, slopes: Slopes, state: State, paths: JointPaths, days: Days, died: np.ndarray,
+    pnl: np.ndarray, deficit: np.ndarray,
+) -> None:  # fmt: skip
+    legs, kinds = pools.legs, pools.kinds
+    out, status = np.empty((len(legs), 5)), np.zeros(len(legs), np.int8)
+    for s in range(len(days.low)):
+        low, high, last = days.low[s], days.high[s], days.last[s]
+        for k in range(len(pools.start) - 1):
+            code = 0
+            if not is_far(slopes, k, low, high):
+                code = live(pools, k, state, paths, s, low, high, last, out, status)
+            died[s, k] = code & DIED != 0
+            for i in range(pools.start[k], pools.start[k + 1]):
+                if code & TOUCHED == 0:
+                    pnl[s, k] += legs[i, BETA] * (last[kinds[i, ASSET]] - 1.0)
+                elif kinds[i, ROW] >= 0:
+                    pnl[s, k] += out[i, 0]
+                    deficit[s, k] += out[i, 2]
+
+
+def pool_margins(pools: Pools) -> tuple[np.ndarray, np.ndarray]:
+    """Counted equity and requirement of every pool at the mark (pool,), USD."""
+    packed = pack(pools)
+    asset = int(pools.asset.max(initial=0)) + 1
+    pool = np.repeat(np.arange(pools.n_pools), np.diff(pools.start))
+    value = pools.counted * (pools.alpha + pools.beta)
+    equity = pools.cash + np.bincount(pool, value, pools.n_pools)
+    state, left = new_state(packed, asset), np.empty(pools.n_pools)
+    for k in range(pools.n_pools):
+        open_pool(packed, k, state)
+        left[k] = excess(packed, k, state, np.ones(asset), 1.0)[0]
+    return equity, equity - left
 
 
 def collateral_needed(

@@ -8,6 +8,8 @@ the rule, its bounds and its errors.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
@@ -53,14 +55,24 @@ PNL, VENUE, DEFICIT, COST, NOTIONAL = range(5)
 #: alone, and some leg has a result that is not its exposure times the move.
 DIED, COULD_DIE, TOUCHED = 1, 2, 4
 
+#: What the worst corner of a frame does: breaches the pool, hits a stop, nothing.
+_FAILS, _STOPS, _LIVES = 0, 1, 2
+
 
 @njit(cache=True, nogil=True)
 def survives(
     pools: Packed, k: int, state: State, low: np.ndarray, high: np.ndarray
 ) -> bool:  # fmt: skip
     """Whether pool `k` lives, with no stop hit, wherever its assets are between low and high."""
+    return _corner(pools, k, state, low, high) == _LIVES
+
+
+@njit(cache=True, nogil=True)
+def _corner(pools: Packed, k: int, state: State, low: np.ndarray, high: np.ndarray) -> int:
+    """What the worst corner between low and high does to pool `k`."""
     legs, kinds, tiers, now = pools.legs, pools.kinds, pools.tiers, state.legs
     total, i, end, first = pools.pool[k, CASH], pools.start[k], pools.start[k + 1], pools.start[k]
+    stopped = False
     while i < end:
         a = kinds[i, ASSET]
         down, up = low[a], high[a]
@@ -70,42 +82,72 @@ def survives(
             at_low += legs[i, COUNTED] * (now[j, NOW_ALPHA] + now[j, NOW_BETA] * down)
             at_high += legs[i, COUNTED] * (now[j, NOW_ALPHA] + now[j, NOW_BETA] * up)
             if now[j, IS_OPEN] != 0.0:
-                if legs[i, STOP] <= (-down if kinds[i, SIDE] == 0 else up):
-                    return False
+                stopped |= legs[i, STOP] <= (-down if kinds[i, SIDE] == 0 else up)
                 at_low -= requirement(legs, kinds, tiers, i, down)[0]
                 at_high -= requirement(legs, kinds, tiers, i, up)[0]
             i += 1
         total += min(at_low, at_high)
-    return total > 0.0
+    return _FAILS if total <= 0.0 else _STOPS if stopped else _LIVES
+
+
+class Slopes(NamedTuple):
+    """Straight lines below what each pool has left over, one pair per pool and asset it is in."""
+
+    start: np.ndarray  # (pool + 1,) into the rows
+    left: np.ndarray  # (pool,) at the mark
+    asset: np.ndarray  # (row,)
+    lines: np.ndarray  # (row, column): change per unit of fall and of rise, nearest stops
+
+
+#: The lines hold from here to there.
+_LEAST, _MOST = 0.5, 2.0
+
+
+def find_slopes(pools: Packed) -> Slopes:
+    """Chords of the concave excess: they tell most pools apart that no price can reach."""
+    asset = pools.kinds[:, ASSET]
+    pool = np.repeat(np.arange(len(pools.start) - 1), np.diff(pools.start))
+    key = pool * (int(asset.max(initial=0)) + 1) + asset  # legs are sorted by pool and asset
+    _, first = np.unique(key, return_index=True)
+    start = np.searchsorted(pool[first], np.arange(len(pools.start)))
+    left, lines = pools.pool[:, CASH].copy(), np.zeros((len(first), 4))
+    _draw_lines(pools, np.append(first, len(key)), start, left, lines)
+    return Slopes(start.astype("i8"), left, asset[first], lines)
 
 
 @njit(cache=True, nogil=True)
-def find_reach(pools: Packed, state: State, reach: np.ndarray) -> None:
-    """How far every asset of each pool may move, either way, with no test needed (pool,)."""
-    low, high = np.empty(state.places.shape[1]), np.empty(state.places.shape[1])
-    for k in range(len(reach)):
-        open_pool(pools, k, state)
-        safe, unsafe = 0.0, 1.0
-        for _ in range(10):
-            middle = 0.5 * (safe + unsafe)
-            for i in range(pools.start[k], pools.start[k + 1]):
-                low[pools.kinds[i, ASSET]] = 1.0 - middle
-                high[pools.kinds[i, ASSET]] = 1.0 + middle
-            if survives(pools, k, state, low, high):
-                safe = middle
-            else:
-                unsafe = middle
-        reach[k] = safe
+def _draw_lines(
+    pools: Packed, first: np.ndarray, start: np.ndarray, left: np.ndarray, lines: np.ndarray
+) -> None:
+    legs, kinds, tiers = pools.legs, pools.kinds, pools.tiers
+    for k in range(len(left)):
+        for r in range(start[k], start[k + 1]):
+            at = np.zeros(3)
+            lines[r, 2], lines[r, 3] = 0.0, np.inf
+            for i in range(first[r], first[r + 1]):
+                for n, x in enumerate((_LEAST, 1.0, _MOST)):
+                    at[n] += legs[i, COUNTED] * (legs[i, ALPHA] + legs[i, BETA] * x)
+                    if legs[i, SIZE] > 0.0:
+                        at[n] -= requirement(legs, kinds, tiers, i, x)[0]
+                if kinds[i, SIDE] == 0:
+                    lines[r, 2] = max(lines[r, 2], -legs[i, STOP])
+                else:
+                    lines[r, 3] = min(lines[r, 3], legs[i, STOP])
+            left[k] += at[1]
+            lines[r, 0] = (at[0] - at[1]) / (1.0 - _LEAST)
+            lines[r, 1] = (at[2] - at[1]) / (_MOST - 1.0)
 
 
 @njit(cache=True, nogil=True)
-def is_near(pools: Packed, k: int, reach: float, farthest: np.ndarray) -> bool:
-    """Whether no asset of pool `k` has moved by more than `reach`; `farthest` is (asset,)."""
-    kinds = pools.kinds
-    for i in range(pools.start[k], pools.start[k + 1]):
-        if farthest[kinds[i, ASSET]] > reach:
+def is_far(slopes: Slopes, k: int, low: np.ndarray, high: np.ndarray) -> bool:
+    """Whether the lines alone show that pool `k` lives, with no stop hit."""
+    asset, lines, total = slopes.asset, slopes.lines, slopes.left[k]
+    for r in range(slopes.start[k], slopes.start[k + 1]):
+        down, up = low[asset[r]], high[asset[r]]
+        if down < _LEAST or up > _MOST or down <= lines[r, 2] or up >= lines[r, 3]:
             return False
-    return True
+        total += min(0.0, min((1.0 - down) * lines[r, 0], (up - 1.0) * lines[r, 1]))
+    return total > 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -135,14 +177,14 @@ def _must_die(pools: Packed, k: int, state: State, low: np.ndarray, high: np.nda
     return False
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _left(pools: Packed, state: State, i: int, j: int, x: float) -> float:
     legs, kinds, tiers, now = pools.legs, pools.kinds, pools.tiers, state.legs
     value = legs[i, COUNTED] * (now[j, NOW_ALPHA] + now[j, NOW_BETA] * x)
     return value - requirement(legs, kinds, tiers, i, x)[0] if now[j, IS_OPEN] != 0.0 else value
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _helps(
     pools: Packed, state: State, i: int, j: int, low: np.ndarray, high: np.ndarray
 ) -> float:  # fmt: skip
@@ -301,7 +343,7 @@ def _jump(
     return True
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _go(pools: Packed, k: int, state: State, there: np.ndarray) -> None:
     kinds, here = pools.kinds, state.places[HERE]
     for i in range(pools.start[k], pools.start[k + 1]):
@@ -379,10 +421,11 @@ def live(
         status[i] = SURVIVED
     could, n_frames = False, paths.low.shape[1]
     for f in range(n_frames):
-        if survives(pools, k, state, paths.low[s, f], paths.high[s, f]):
+        corner = _corner(pools, k, state, paths.low[s, f], paths.high[s, f])
+        if corner == _LIVES:
             _go(pools, k, state, paths.last[s, f])
         else:
-            could = True
+            could |= corner == _FAILS
             if _frame(pools, k, state, paths, s, f, last, out, status):
                 return DIED | COULD_DIE | TOUCHED
         place = s * n_frames + f

@@ -86,13 +86,13 @@ def open_pool(pools: Packed, k: int, state: State) -> None:
         here[kinds[i, ASSET]] = 1.0
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def along(here: float, there: float, t: float) -> float:
     """Point of a straight line; its end exactly."""
     return there if t >= 1.0 else here + t * (there - here)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def requirement(
     legs: np.ndarray, kinds: np.ndarray, tiers: np.ndarray, i: int, x: float
 ) -> tuple[float, float]:
@@ -133,7 +133,7 @@ def excess(pools: Packed, k: int, state: State, there: np.ndarray, t: float) -> 
     return total, slope
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def is_breached(pools: Packed, k: int, left: float) -> bool:
     """Whether this much over the requirement liquidates."""
     return left < 0.0 or (left == 0.0 and pools.pool[k, STRICT] == 0.0)
