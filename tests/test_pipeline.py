@@ -168,7 +168,7 @@ def test_a_night_killed_again_and_again_gives_the_same_bytes(sample, finished, t
     assert_same(finished, pipeline.run(load_config(config)))
 
 
-def test_native_threads_of_the_caller_reach_no_stage(sample, tmp_path, monkeypatch):
+def test_native_threads_of_the_caller_reach_no_stage():
     """A script may have set four: a matrix product depends on how many share it."""
     seen = {}
 
