@@ -8,6 +8,8 @@ from pathlib import Path
 from risk.config import Config
 from risk.findings.adequacy import margin_adequacy
 from risk.findings.branch import what_if
+from risk.findings.fit import calibration
+from risk.findings.moves import moves
 from risk.findings.rounds import cascade_section
 from risk.findings.waterfall import waterfall_section
 from risk.reports import Section
@@ -16,8 +18,10 @@ from risk.reports import Section
 SECTIONS: tuple[Callable[[Path, Config], Section | None], ...] = (
     cascade_section,
     waterfall_section,
+    moves,
     margin_adequacy,
     what_if,
+    calibration,
 )
 
 
