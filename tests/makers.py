@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
@@ -259,3 +260,11 @@ def write_history(
 def nullable(schema: pa.Schema) -> pa.Schema:
     """The same columns, nulls allowed: files carry bad rows, the engine's tables do not."""
     return pa.schema([field.with_nullable(True) for field in schema])
+
+
+def drop_options(folder):
+    """Take the option positions out of a snapshot."""
+    path = folder / "positions.parquet"
+    positions = pq.read_table(path)
+    is_option = pc.match_substring_regex(positions["symbol"].cast("string"), "-[CP]$")
+    pq.write_table(positions.filter(pc.invert(is_option)), path)

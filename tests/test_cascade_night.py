@@ -14,6 +14,7 @@ from risk.drivers import slice_drivers
 from risk.errors import ConfigError
 from risk.liquidation import account_losses, build_ladders, square_root_impact, walk
 from risk.sample import write_sample
+from risk.scenarios.stress import load_stresses
 from tests.test_pipeline import assert_same, write_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,6 +70,10 @@ def test_the_report_holds_the_first_round_beside_the_cascade(finished):
     book = pq.read_table(finished.path / "book.parquet")
     stress = finished.drivers["stress"].to_dataset().load()
     assets = [str(name) for name in stress.asset.values]
+    # The stored drivers hold prices: where implied volatility moves too, options come to more.
+    titles = {one.title for one in load_stresses(ROOT / "configs/stresses") if not one.volatility}
+    still = [any(title in str(label) for title in titles) for label in stress.label.values]
+    assert sum(still) > 20
     for column, cascade in (("first_round", False), ("cascade", True)):
         ladders = build_ladders(
             book, assets, ["asset"], max_cells=1000, impact=impact_of(finished, cascade)
@@ -77,7 +82,9 @@ def test_the_report_holds_the_first_round_beside_the_cascade(finished):
         for name in ("pnl", "deficit", "liquidations", "liquidated_notional"):
             found = rows[(rows.scenario_set == "stress") & (rows.measure == name)]
             assert found.scenario.tolist() == [str(label) for label in stress.label.values]
-            np.testing.assert_allclose(found[column], expected[name].values, rtol=1e-9, atol=1e-3)
+            np.testing.assert_allclose(
+                found[column][still], expected[name].values[still], rtol=1e-9, atol=1e-3
+            )
     counts = rows[rows.measure == "liquidations"]
     assert (counts.cascade >= counts.first_round).all()
     assert counts.amplification.max() > 1.02

@@ -22,7 +22,7 @@ from risk.replay.night import TABLES, check_night
 from risk.replay.tables import DAYS, TESTS
 from risk.sample import write_sample
 from risk.schema import HISTORY
-from tests.makers import AS_OF, RULES, write_history, write_snapshot, write_venues
+from tests.makers import AS_OF, RULES, drop_options, write_history, write_snapshot, write_venues
 from tests.test_pipeline import ROOT
 
 LAST = AS_OF - dt.timedelta(days=1)
@@ -204,7 +204,9 @@ def test_nothing_after_the_night_enters_its_forecast(tmp_path):
 def small_world(tmp_path_factory):
     """A sample book, and a config whose last night is the book's own."""
     out = tmp_path_factory.mktemp("world")
-    write_sample(out, positions=600, seed=5, venue_rules=ROOT / "configs/venues")
+    snapshot = write_sample(out, positions=600, seed=5, venue_rules=ROOT / "configs/venues")
+    # A replay holds implied volatilities where they are, unlike the night: no options here.
+    drop_options(snapshot)
     rows = pq.read_table(out / "history/prices.parquet").to_pylist()
     last = max(row["ts"] for row in rows)
     extra = [row | {"ts": last + dt.timedelta(days=1), "low": 0.8 * row["low"]} for row in rows

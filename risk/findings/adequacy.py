@@ -78,6 +78,8 @@ def _target_facts(config: Config) -> list[Fact]:
         "buffer": margin.buffer,
         "stressed_weight": margin.stressed_weight,
         "unit": margin.unit,
+        "covered_99": 0.99,
+        "covered_995": 0.995,
     }
     return [
         Fact(f"margin.target.{name}", 100.0 * value, "%", "from the config", 1)

@@ -16,8 +16,9 @@ import xarray as xr
 
 from risk.compiled import njit
 from risk.drivers import slice_drivers
-from risk.liquidation.columns import SURVIVED, Gaps, Terms
+from risk.liquidation.columns import LIQUIDATED, SURVIVED, Gaps, Terms
 from risk.liquidation.impact import Impact
+from risk.liquidation.options import Valued, holding_outcomes, read_options
 from risk.liquidation.positions import scenario_outcomes
 from risk.liquidation.terms import Closing, close_out_terms, label_codes
 from risk.liquidation.walk import adverse_extremes, group_gaps
@@ -27,6 +28,7 @@ VENUE_COLUMNS = (
     "deleveraged_notional",
 )  # fmt: skip
 WINNER_COLUMNS = ("deleveraged_notional", "paid", "missed")
+_AMOUNTS = ("venue_gain", "deficit", "market_cost", "liquidated_notional")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,11 @@ class Waterfall:
 
 
 def auto_deleverage(
-    book: pa.Table, drivers: xr.Dataset, funds: Mapping[str, float], impact: Impact | None = None
+    book: pa.Table,
+    drivers: xr.Dataset,
+    funds: Mapping[str, float],
+    impact: Impact | None = None,
+    valued: Valued | None = None,
 ) -> Waterfall:
     """Let each venue's insurance fund pay its deficits in order, then deleverage the winners.
 
@@ -65,6 +71,8 @@ def auto_deleverage(
         Balance of every venue's fund before the scenario, USD; a venue without one has none.
     impact : Impact, optional
         What closing does to the price, as given to `build_ladders`.
+    valued : Valued, optional
+        The options' contracts in these scenarios, if they were valued before.
 
     Returns
     -------
@@ -75,11 +83,14 @@ def auto_deleverage(
     The record has no times. Closings are put in order as if every asset went to its extreme in a
     straight line: by the part of the way at which each happens, then by row. A position that is
     closed or cut in the scenario is nobody's counterparty. Winners are ranked at the asset's
-    extreme. See `docs/methods/liquidation.md`.
+    extreme. Written options come last, and nobody is deleveraged against one: what the fund cannot
+    pay of their deficits is unpaid. See `docs/methods/liquidation.md`.
     """
-    closing = close_out_terms(book, list(drivers.asset.values), impact)
-    terms = closing.terms
-    priced = book.select(["account", "venue", "symbol"]).take(pa.array(terms.row))
+    assets = list(drivers.asset.values)
+    closing, options = close_out_terms(book, assets, impact), read_options(book, assets)
+    written, liquidated = holding_outcomes(*options, drivers, valued)
+    rows = np.concatenate([closing.terms.row, options[1].row])
+    priced = book.select(["account", "venue", "symbol"]).take(pa.array(rows))
     venues, venue = label_codes(priced["venue"])
     accounts, account = label_codes(priced["account"])
     symbols, symbol = label_codes(priced["symbol"])
@@ -88,6 +99,10 @@ def auto_deleverage(
     by_venue, by_account = [], []
     for i, out in enumerate(scenario_outcomes(closing, drivers)):
         scenario = slice_drivers(drivers, i, i + 1)
+        for place, name in enumerate(_AMOUNTS, 1):
+            out[name] = np.concatenate([out[name], written[place, i]])
+        lost = np.where(liquidated[i], LIQUIDATED, SURVIVED).astype("i1")
+        out["outcome"] = np.concatenate([out["outcome"], lost])
         paid, unpaid, cut, taken, missed = _settle(closing, scenario, out, before, venue, contract)
         closed = np.unique(venue[out["outcome"] != SURVIVED])
         sums = [
@@ -123,33 +138,35 @@ def _settle(
     venue: np.ndarray, contract: np.ndarray,
 ) -> tuple[np.ndarray, ...]:  # fmt: skip
     """Per position: deficit paid by the fund and unpaid; notional cut, sum taken and missed."""
-    terms = closing.terms
+    terms, n = closing.terms, len(closing.terms.row)
     farthest = adverse_extremes(scenario)[..., 0]
     last = scenario["last"].values[0]
     side = (terms.direction < 0).astype("i8")
     extreme = np.abs(farthest[terms.asset, side])
-    price = np.empty(len(terms.row))
+    price = np.empty(n)
     closing_prices(terms, group_gaps(scenario), farthest, price)
     closed = np.flatnonzero(
         (out["outcome"] != SURVIVED) & ((out["venue_gain"] > 0) | (out["deficit"] > 0))
     )
+    closed, options = closed[closed < n], closed[closed >= n]
     # As if every asset went to its extreme in a straight line.
     way = (price[closed] - 1.0) / np.where(extreme[closed] == 1.0, 1.0, extreme[closed] - 1.0)
     order = closed[np.lexsort((closed, way))]
-    paid = np.zeros(len(terms.row))
-    pay(order, venue, out["venue_gain"], out["deficit"], funds.copy(), paid)
+    paid, unpaid, cut, taken, missed = (np.zeros(len(venue)) for _ in range(5))
+    every = np.concatenate([order, options])
+    pay(every, venue, out["venue_gain"], out["deficit"], funds.copy(), paid)
     left = out["deficit"] - paid
-    unpaid, cut, taken, missed = (np.zeros(len(terms.row)) for _ in range(4))
+    unpaid[n:] = left[n:]
     short = order[left[order] > 0]
     if not len(short):
         return paid, unpaid, cut, taken, missed
-    alive = np.flatnonzero(out["outcome"] == SURVIVED)
+    alive = np.flatnonzero(out["outcome"][:n] == SURVIVED)
     rank = ranking(terms, np.abs(farthest[terms.asset, 1 - side]))
     # Winners of one contract and side together, the best first.
-    key = 2 * contract + side
+    key = 2 * contract[:n] + side
     winners = alive[np.lexsort((alive, -rank[alive], key[alive]))]
     start = np.searchsorted(key[winners], np.arange(2 * int(contract.max()) + 3))
-    closed_size = np.where(terms.inverse, 1.0, 1.0 / price) * out["liquidated_notional"]
+    closed_size = np.where(terms.inverse, 1.0, 1.0 / price) * out["liquidated_notional"][:n]
     size = np.where(closed_size > 0, np.minimum(closed_size, terms.notional), terms.notional)
     deleverage(
         terms, short, winners, start, key, price, last[terms.asset], left, out["deficit"], size,

@@ -9,7 +9,9 @@ import pyarrow.parquet as pq
 from risk.cube import open_cube, open_drivers
 from risk.drivers import take_drivers
 from risk.liquidation import auto_deleverage
+from risk.liquidation.options import take_valued
 from risk.pipeline.accounts import worst_scenarios
+from risk.pipeline.files import valued_options
 from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night
 
@@ -31,7 +33,14 @@ def settle_deficits(night: Night, book: pa.Table, assets: list[str]) -> None:
             index = worst_scenarios(deficit, config.accounts.worst_scenarios)
         if not len(index):
             continue
-        found = auto_deleverage(book, take_drivers(record, index), funds, impact)
+        valued = valued_options(folder, name)
+        found = auto_deleverage(
+            book,
+            take_drivers(record, index),
+            funds,
+            impact,
+            None if valued is None else take_valued(valued, index),
+        )
         labels = pa.array([str(label) for label in record.label.values[index]])
         for table, parts in ((found.venues, venues), (found.accounts, accounts)):
             at = table["scenario"].combine_chunks()
