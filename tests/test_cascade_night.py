@@ -74,11 +74,13 @@ def test_the_report_holds_the_first_round_beside_the_cascade(finished):
     titles = {one.title for one in load_stresses(ROOT / "configs/stresses") if not one.volatility}
     still = [any(title in str(label) for title in titles) for label in stress.label.values]
     assert sum(still) > 20
+    closed = {}
     for column, cascade in (("first_round", False), ("cascade", True)):
         ladders = build_ladders(
             book, assets, ["asset"], max_cells=1000, impact=impact_of(finished, cascade)
         )
         expected = walk(ladders, stress).sum("cell")
+        closed[column] = (expected.liquidations + expected.stops).values
         for name in ("pnl", "deficit", "liquidations", "liquidated_notional"):
             found = rows[(rows.scenario_set == "stress") & (rows.measure == name)]
             assert found.scenario.tolist() == [str(label) for label in stress.label.values]
@@ -86,7 +88,8 @@ def test_the_report_holds_the_first_round_beside_the_cascade(finished):
                 found[column][still], expected[name].values[still], rtol=1e-9, atol=1e-3
             )
     counts = rows[rows.measure == "liquidations"]
-    assert (counts.cascade >= counts.first_round).all()
+    # Not so of liquidations alone: what falls further may meet its stop before a gap.
+    assert (closed["cascade"] >= closed["first_round"]).all()
     assert counts.amplification.max() > 1.02
     facts = finished.facts.to_pandas().set_index("fact_id").value
     mean = counts[(counts.scenario_set == "monte_carlo")].iloc[0]

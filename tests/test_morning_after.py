@@ -13,12 +13,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from risk import pipeline
 from risk.config import load_config
 from risk.sample import write_sample
+from tests.makers import drop_options
 
 ROOT = Path(__file__).resolve().parents[1]
 VENUES = ROOT / "configs/venues"
@@ -69,6 +71,7 @@ def night(market_data, tmp_path_factory):
         tiers=market_data / "leverage_tiers_binance.parquet",
         venue_rules=VENUES,
     )
+    drop_options(snapshot)  # the count below is of perpetuals and futures
     (folder / "stresses").mkdir()
     for number, gap in enumerate(GAPS):
         content = {
@@ -296,5 +299,6 @@ def test_the_morning_is_one_that_hurts_longs_and_spares_nobody_who_should_fall(n
 
 def test_every_position_the_count_leaves_open_is_priced_by_the_night(night, count):
     by_status = {row["status"]: row for row in night.run.manifest["coverage"]}
-    assert by_status["in"]["n_positions"] == N_POSITIONS
+    n_positions = pq.read_metadata(night.snapshot / "positions.parquet").num_rows
+    assert by_status["in"]["n_positions"] == n_positions > 0.97 * N_POSITIONS
     assert by_status["priced"]["n_positions"] == count.loc[0.0].is_open.sum()
