@@ -99,8 +99,8 @@ def auto_deleverage(
     by_venue, by_account = [], []
     for i, out in enumerate(scenario_outcomes(closing, drivers)):
         scenario = slice_drivers(drivers, i, i + 1)
-        for place, name in enumerate(_AMOUNTS, 1):
-            out[name] = np.concatenate([out[name], written[place, i]])
+        for name, amount in zip(_AMOUNTS, written[1:], strict=True):
+            out[name] = np.concatenate([out[name], amount[i]])
         lost = np.where(liquidated[i], LIQUIDATED, SURVIVED).astype("i1")
         out["outcome"] = np.concatenate([out["outcome"], lost])
         paid, unpaid, cut, taken, missed = _settle(closing, scenario, out, before, venue, contract)
