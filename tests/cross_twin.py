@@ -145,7 +145,10 @@ def live_pool(pool, frames, assets, last):
 
     def drift(there):
         nonlocal here
-        line = lambda t: {a: here[a] + t * (there[a] - here[a]) for a in assets}  # noqa: E731
+
+        def line(t):
+            return {a: here[a] + t * (there[a] - here[a]) for a in assets}
+
         begin = 0.0
         while True:
             times = []

@@ -87,6 +87,8 @@ def test_the_same_two_nights_elsewhere_are_the_same_bytes(nights):
         assert new.manifest["outputs"] == old.manifest["outputs"]
 
 
-def test_an_explanation_needs_a_night_before():
+def test_an_explanation_needs_a_night_before(nights):
+    folder, _ = nights
+    path = write_config(folder, folder, explain=True)
     with pytest.raises(ConfigError, match="explain: true needs previous: latest"):
-        load_config(ROOT / "configs/demo.yaml", explain=True)
+        load_config(path)
