@@ -4,6 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SAMPLE_POSITIONS ?= 20000
 SAMPLE_SEED ?= 1
+TEST_PROCESSES ?= 2
 
 # One native thread per process: a matrix product must not depend on the machine's core count.
 export OMP_NUM_THREADS := 1
@@ -49,7 +50,7 @@ run: setup ## a sample book if there is none, then the nightly flow on configs/d
 	@$(BIN)/python -m flows configs/demo.yaml
 
 test: setup ## all tests and doctests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 laws: setup ## the property tests, ten times as thorough
 	$(BIN)/python -m pytest tests -m hypothesis --hypothesis-profile=thorough

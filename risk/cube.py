@@ -166,6 +166,24 @@ def open_cube(folder: Path) -> xr.DataTree:
     return open_tree(folder / _CUBE)
 
 
+def total(outcome: xr.Dataset, name: str) -> xr.DataArray:
+    """Sum of a cube variable over all cells; what was never written makes it NaN, never less.
+
+    Parameters
+    ----------
+    outcome : Dataset (scenario, cell)
+        One scenario set of a cube.
+    name : str
+        One of `risk.schema.CUBE`.
+
+    Returns
+    -------
+    DataArray (scenario)
+        In the unit of the variable.
+    """
+    return outcome[name].sum("cell", skipna=False, keep_attrs=True)
+
+
 def open_drivers(folder: Path) -> xr.DataTree:
     """Open `drivers.zarr` of a run folder: one group per scenario set."""
     return open_tree(folder / _DRIVERS)

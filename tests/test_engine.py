@@ -78,7 +78,7 @@ def test_a_killed_worker_costs_its_block_and_nothing_else(tmp_path):
 
 @pytest.mark.slow
 def test_a_block_that_kills_every_worker_stops_the_run_with_its_name(tmp_path):
-    with pytest.raises(RunError, match="a-000000-1 killed its worker 4 times"):
+    with pytest.raises(RunError, match="block a-000000-1 killed its worker 4 times"):
         run_blocks(toy.always_die, toy.check, str(tmp_path), plan_blocks({"a": 1}, 10))
 
 

@@ -2,5 +2,6 @@
 
 from risk.engine.blocks import Block, plan_blocks
 from risk.engine.executor import Workers, run_blocks
+from risk.engine.parts import run_parts
 
-__all__ = ["Block", "Workers", "plan_blocks", "run_blocks"]
+__all__ = ["Block", "Workers", "plan_blocks", "run_blocks", "run_parts"]

@@ -119,8 +119,8 @@ def run_blocks(
     executor : {"plain", "dask"}
         In this process, or on a dask cluster. The bytes are the same.
     workers : int or Workers
-        Processes of the embedded cluster, or those that were started ahead, which are left to
-        stop by themselves; ignored when `address` is given.
+        Processes of the embedded cluster, or those that were started ahead, which go on for
+        whoever started them; ignored when `address` is given.
     address : str, optional
         An existing dask scheduler.
     tls : mapping, optional
@@ -181,7 +181,6 @@ def _run_on(
     report: Callable[[int, int], None],
 ) -> None:
     from distributed import as_completed
-    from distributed.scheduler import KilledWorker
 
     # A few dozen tasks per worker balance well; the scheduler costs about 2 ms a task.
     slots = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
@@ -192,19 +191,28 @@ def _run_on(
         [task] * len(batches),
         [workspace] * len(batches),
         batches,
-        key=[f"{batch[0].key}-{len(batch)}" for batch in batches],
+        key=[f"block {batch[0].key}-{len(batch)}" for batch in batches],
         retries=2,
         pure=False,
     )
     done = kept
-    try:
+    with killed("lower scenarios.monte_carlo.block or max_cells"):
         for future in as_completed(futures):
             done += future.result()
             report(done, total)
+
+
+@contextmanager
+def killed(remedy: str) -> Iterator[None]:
+    """Say in one sentence that some work kept killing its worker, and what to do about it."""
+    from distributed.scheduler import KilledWorker
+
+    try:
+        yield
     except KilledWorker as error:
         raise RunError(
-            f"block {error.task} killed its worker {_ALLOWED_FAILURES + 1} times (out of memory?); "
-            "lower scenarios.monte_carlo.block or max_cells and start the run again"
+            f"{error.task} killed its worker {_ALLOWED_FAILURES + 1} times (out of memory?); "
+            f"{remedy} and start the run again"
         ) from error
 
 
@@ -221,7 +229,8 @@ def _client(
             with Client(started.cluster()) as client:
                 yield client
         finally:
-            started.stop() if started is workers else started.close()
+            if started is not workers:
+                started.close()
         return
     security = None
     if tls:

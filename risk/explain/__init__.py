@@ -162,7 +162,9 @@ def _value(
     ]
     if not drivers:
         raise ConfigError(f"no position of the book of {state.as_of} can be priced")
-    pnl = np.concatenate([walk(ladders, part).pnl.sum("cell").values for part in drivers])
+    pnl = np.concatenate(
+        [walk(ladders, part).pnl.sum("cell", skipna=False).values for part in drivers]
+    )
     weight = np.concatenate([part.weight.values * part.sizes["scenario"] for part in drivers])
     weight /= weight.sum()
     equal = np.ptp(weight) <= 1e-9 / len(weight)

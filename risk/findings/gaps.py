@@ -8,7 +8,7 @@ from pathlib import Path
 import xarray as xr
 
 from risk.config import Config
-from risk.cube import load_record
+from risk.cube import load_record, total
 from risk.drivers import ELAPSED, VOLATILITY, make_drivers, with_volatility
 from risk.liquidation import load_ladders, walk
 from risk.scenarios.historical import Ratios, gap_rule
@@ -36,7 +36,7 @@ def gap_sensitivity(folder: Path, config: Config) -> xr.Dataset | None:
         )
         if VOLATILITY in record:
             drivers = with_volatility(drivers, record[VOLATILITY].values, record.attrs[ELAPSED])
-        deficit = walk(ladders, drivers).deficit.sum("cell").values
+        deficit = total(walk(ladders, drivers, variables=("deficit",)), "deficit").values
         worst.append(deficit.max())
         mean.append(float(deficit @ record.weight.values))
     return xr.Dataset(

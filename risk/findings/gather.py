@@ -15,7 +15,7 @@ import xarray as xr
 from risk.capital import adequacy, load_capital
 from risk.config import Config
 from risk.coverage import reasons
-from risk.cube import open_cube, open_tree, read_dataset
+from risk.cube import open_cube, open_tree, read_dataset, total
 from risk.findings.identity import parameters, run_identity
 from risk.findings.margins import margin_summary
 from risk.findings.quality import quality
@@ -143,7 +143,7 @@ def _json(path: Path) -> Any:
 
 
 def _total_pnl(cube: xr.DataTree, name: str) -> xr.DataArray:
-    return cube[name].pnl.load().sum("cell").assign_attrs(units="USD")
+    return total(cube[name].to_dataset(), "pnl")
 
 
 def _contributors(measures: xr.DataTree, scenario_set: str, confidence: float) -> pa.Table:

@@ -43,7 +43,7 @@ def stress_totals(folder: Path, cube: xr.DataTree, funds: pa.Table) -> tuple[xr.
             },
         )
         return none, schema.empty_table()
-    totals = cube["stress"].to_dataset().load().sum("cell")
+    totals = cube["stress"].to_dataset().load().sum("cell", skipna=False)
     losses = pq.read_table(folder / "accounts.parquet", filters=[("scenario_set", "=", "stress")])
     index = losses["scenario"].to_numpy()
     codes = {venue: i for i, venue in enumerate(venues)}

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import xarray as xr
 
-from risk.drivers import slice_drivers
 from risk.liquidation.cascade import stay_moved
 from risk.liquidation.closing import close_positions, count_liquidations
 from risk.liquidation.columns import LIQUIDATED, SURVIVED
@@ -27,7 +26,7 @@ from risk.liquidation.options import (
     value_options,
 )
 from risk.liquidation.terms import Closing, close_out_terms, label_codes
-from risk.liquidation.walk import adverse_extremes, group_gaps
+from risk.liquidation.walk import adverse_extremes, gaps_by_scenario, group_gaps
 
 _AMOUNTS = ("pnl", "venue_gain", "deficit", "market_cost", "liquidated_notional")
 
@@ -38,14 +37,13 @@ def scenario_outcomes(closing: Closing, drivers: xr.Dataset) -> Iterator[dict[st
     which = np.full(len(terms.row), -1)
     which[terms.rule >= 0] = np.arange(len(closing.held.first))
     steps = (closing.held, closing.rules, closing.stairs, closing.events)
-    for i in range(drivers.sizes["scenario"]):
-        scenario = slice_drivers(drivers, i, i + 1)
-        farthest = adverse_extremes(scenario)
-        last = stay_moved(closing.events, scenario["last"].values.T, farthest)
+    farthest = adverse_extremes(drivers)
+    last = stay_moved(closing.events, drivers["last"].values.T, farthest)
+    for i, gaps in enumerate(gaps_by_scenario(drivers)):
         out = np.zeros((len(_AMOUNTS), len(terms.row)))
         outcome = np.zeros(len(terms.row), "i1")
-        gaps = group_gaps(scenario)
-        close_positions(terms, steps, which, farthest[..., 0], last[:, 0], gaps, out, outcome)
+        at = (np.ascontiguousarray(part[..., i]) for part in (farthest, last))
+        close_positions(terms, steps, which, *at, gaps, out, outcome)
         yield dict(zip(_AMOUNTS, out, strict=True)) | {"outcome": outcome}
 
 

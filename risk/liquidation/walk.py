@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import xarray as xr
@@ -14,7 +15,7 @@ from risk.liquidation.columns import Events, Gaps, Paths
 from risk.liquidation.kernel import fill_buckets, walk_cells
 from risk.liquidation.ladder import Ladders
 from risk.liquidation.options import Valued, add_options
-from risk.schema import CUBE
+from risk.schema import CUBE, GAPS
 
 #: Cube variables that need the second table of running sums.
 _REST = {"venue_gain", "market_cost"}
@@ -22,16 +23,41 @@ _REST = {"venue_gain", "market_cost"}
 
 def group_gaps(drivers: xr.Dataset) -> Gaps:
     """Group the gaps of a driver record by what they can hit: falls longs, rises shorts."""
-    side = (drivers.gap_direction.values != FALL).astype("i8")
-    key = 2 * drivers.gap_asset.values.astype("i8") + side
+    return _grouped(drivers.sizes["asset"], *_gap_columns(drivers))
+
+
+def gaps_by_scenario(drivers: xr.Dataset) -> Iterator[Gaps]:
+    """The gaps of each scenario alone, grouped; every scenario is number zero of its own."""
+    columns = _gap_columns(drivers)
+    bounds = np.searchsorted(columns[0], np.arange(drivers.sizes["scenario"] + 1))
+    for start, stop in pairwise(bounds):
+        scenario, *others = (column[start:stop] for column in columns)
+        yield _grouped(drivers.sizes["asset"], np.zeros_like(scenario), *others)
+
+
+def _gap_columns(drivers: xr.Dataset) -> list[np.ndarray]:
+    """Scenario, asset, direction, before and landing of every gap, sorted by scenario."""
+    return [drivers[name].values for name in GAPS]
+
+
+def _grouped(
+    n_assets: int,
+    scenario: np.ndarray,
+    asset: np.ndarray,
+    direction: np.ndarray,
+    before: np.ndarray,
+    landing: np.ndarray,
+) -> Gaps:
+    side = (direction != FALL).astype("i8")
+    key = 2 * asset.astype("i8") + side
     order = np.argsort(key, kind="stable")
     sign = np.where(side == 0, -1.0, 1.0)
-    bounds = np.searchsorted(key[order], np.arange(2 * drivers.sizes["asset"] + 1))
+    bounds = np.searchsorted(key[order], np.arange(2 * n_assets + 1))
     return Gaps(
         start=bounds.astype("i8"),
-        scenario=drivers.gap_scenario.values[order].astype("i8"),
-        before=(sign * drivers.gap_before.values)[order],
-        landing=(sign * drivers.gap_landing.values)[order],
+        scenario=scenario[order].astype("i8"),
+        before=(sign * before)[order],
+        landing=(sign * landing)[order],
     )
 
 

@@ -15,13 +15,12 @@ import pyarrow as pa
 import xarray as xr
 
 from risk.compiled import njit
-from risk.drivers import slice_drivers
 from risk.liquidation.columns import LIQUIDATED, SURVIVED, Gaps, Terms
 from risk.liquidation.impact import Impact
 from risk.liquidation.options import Valued, holding_outcomes, read_options
 from risk.liquidation.positions import scenario_outcomes
 from risk.liquidation.terms import Closing, close_out_terms, label_codes
-from risk.liquidation.walk import adverse_extremes, group_gaps
+from risk.liquidation.walk import adverse_extremes, gaps_by_scenario
 
 VENUE_COLUMNS = (
     "fund_before", "inflow", "deficit", "paid_by_fund", "paid_by_winners", "unpaid",
@@ -97,13 +96,15 @@ def auto_deleverage(
     contract = venue * max(len(symbols), 1) + symbol
     before = np.array([funds.get(name, 0.0) for name in venues])
     by_venue, by_account = [], []
-    for i, out in enumerate(scenario_outcomes(closing, drivers)):
-        scenario = slice_drivers(drivers, i, i + 1)
+    farthest, last = adverse_extremes(drivers), drivers["last"].values
+    outcomes = zip(scenario_outcomes(closing, drivers), gaps_by_scenario(drivers), strict=True)
+    for i, (out, gaps) in enumerate(outcomes):
         for name, amount in zip(_AMOUNTS, written[1:], strict=True):
             out[name] = np.concatenate([out[name], amount[i]])
         lost = np.where(liquidated[i], LIQUIDATED, SURVIVED).astype("i1")
         out["outcome"] = np.concatenate([out["outcome"], lost])
-        paid, unpaid, cut, taken, missed = _settle(closing, scenario, out, before, venue, contract)
+        path = (np.ascontiguousarray(farthest[..., i]), last[i], gaps)
+        paid, unpaid, cut, taken, missed = _settle(closing, path, out, before, venue, contract)
         closed = np.unique(venue[out["outcome"] != SURVIVED])
         sums = [
             np.bincount(venue, column, len(venues))[closed]
@@ -134,17 +135,16 @@ def auto_deleverage(
 
 
 def _settle(
-    closing: Closing, scenario: xr.Dataset, out: Mapping[str, np.ndarray], funds: np.ndarray,
-    venue: np.ndarray, contract: np.ndarray,
+    closing: Closing, path: tuple[np.ndarray, np.ndarray, Gaps], out: Mapping[str, np.ndarray],
+    funds: np.ndarray, venue: np.ndarray, contract: np.ndarray,
 ) -> tuple[np.ndarray, ...]:  # fmt: skip
     """Per position: deficit paid by the fund and unpaid; notional cut, sum taken and missed."""
     terms, n = closing.terms, len(closing.terms.row)
-    farthest = adverse_extremes(scenario)[..., 0]
-    last = scenario["last"].values[0]
+    farthest, last, gaps = path
     side = (terms.direction < 0).astype("i8")
     extreme = np.abs(farthest[terms.asset, side])
     price = np.empty(n)
-    closing_prices(terms, group_gaps(scenario), farthest, price)
+    closing_prices(terms, gaps, farthest, price)
     closed = np.flatnonzero(
         (out["outcome"] != SURVIVED) & ((out["venue_gain"] > 0) | (out["deficit"] > 0))
     )

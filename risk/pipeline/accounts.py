@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from risk.cube import load_record, open_cube, open_drivers
+from risk.cube import load_record, open_cube, open_drivers, total
 from risk.drivers import take_drivers
 from risk.liquidation import account_losses
 from risk.liquidation.options import take_valued
@@ -24,7 +24,7 @@ _SCHEMA = pa.schema(
 )  # fmt: skip
 
 
-def write_accounts(night: Night, book: pa.Table) -> None:
+def write_accounts(night: Night, book: pa.Table, assets: list[str]) -> None:
     """Write `accounts.parquet`: all accounts in the stresses, deficits alone in sampled sets."""
     config, folder = night.config, night.folder
     impact = read_impact(night)
@@ -35,7 +35,7 @@ def write_accounts(night: Night, book: pa.Table) -> None:
             record = load_record(folder / "scenarios" / "stress.zarr")
             parts.append(_named(name, account_losses(book, record, impact)))
             continue
-        deficit = cube[name].deficit.sum("cell").values
+        deficit = total(cube[name].to_dataset(), "deficit").values
         index = worst_scenarios(deficit, config.accounts.worst_scenarios)
         if not len(index):
             continue

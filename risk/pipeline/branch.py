@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from risk.cube import open_cube
+from risk.cube import open_cube, total
 from risk.errors import RunError
 from risk.measures.paired import Paired, paired_mean, paired_shortfall
 from risk.pipeline.files import write_json
@@ -93,7 +93,7 @@ _MEASURES = {
 
 def _totals(folder: Path, name: str) -> dict[str, np.ndarray]:
     cube = open_cube(folder)[name].to_dataset()
-    found = {measure: cube[measure].sum("cell").values.astype("f8") for measure in _MEASURES}
+    found = {measure: total(cube, measure).values.astype("f8") for measure in _MEASURES}
     return found | {"label": cube["label"].values, "weight": cube["weight"].values}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,15 +11,25 @@ import pyarrow.parquet as pq
 from risk import findings
 from risk.coverage import coverage
 from risk.cube import open_cube, open_drivers, plain_text
+from risk.engine import run_parts
 from risk.liquidation import liquidation_curve
 from risk.liquidation.tails import position_tails, required_margins
 from risk.margin.book import margin_table
 from risk.measures import measure_cube
 from risk.pipeline.accounts import write_accounts
-from risk.pipeline.extras import EXTRAS
+from risk.pipeline.adequacy import adequacy
+from risk.pipeline.attribute import attribute
+from risk.pipeline.before import compare_with_before
+from risk.pipeline.branch import compare_branch
+from risk.pipeline.explore import explore
 from risk.pipeline.files import read_json, valued_options, write_tree
+from risk.pipeline.greeks import write_greeks
 from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night, Progress
+from risk.pipeline.pools import write_contrast
+from risk.pipeline.regulate import regulate
+from risk.pipeline.rounds import compare_rounds
+from risk.pipeline.waterfall import settle_deficits
 
 #: What a position's row says of a sampled set: 99 % value at risk, 97.5 % expected shortfall.
 TAILS = (
@@ -35,14 +47,41 @@ CURVE_MOVES = tuple(round(move / 100, 2) for move in range(-60, 61, 2))
 
 
 def measure(night: Night, progress: Progress | None = None) -> None:
-    """Roll the cube up and measure it; go back to positions and accounts where a reader does."""
+    """Roll the cube up and measure it; go back to positions and accounts where a reader does.
+
+    The parts read what earlier stages left and each write artifacts of their own, so that worker
+    processes can do them side by side.
+    """
+    run_parts(
+        measure_part,
+        list(PARTS),
+        [night.lent()],
+        # What the night before left is not lent.
+        here=["before"] if night.previous is not None else [],
+        workers=night.workers,
+        progress=(lambda done, total: progress("measure", done, total)) if progress else None,
+    )
+
+
+def measure_part(name: str, night: Night) -> None:
+    """Do one part of the stage."""
+    book = pq.read_table(night.folder / "book.parquet")
+    assets = read_json(night.folder / "market.json")["assets"]
+    for write in PARTS[name]:
+        write(night, book, assets)
+
+
+def _coverage(night: Night, book: pa.Table, assets: list[str]) -> None:
+    proxied = read_json(night.folder / "market.json")["proxied"]
+    quarantine = pq.read_table(night.folder / "quarantine.parquet")
+    n_rows = read_json(night.folder / "snapshot.json")["n_rows"]
+    counted = coverage(book, quarantine, n_rows, proxied)
+    pq.write_table(counted, night.folder / "coverage.parquet")
+
+
+def _cube(night: Night, book: pa.Table, assets: list[str]) -> None:
+    """Measure every set that has probabilities, by every roll-up level."""
     config, folder = night.config, night.folder
-    book = pq.read_table(folder / "book.parquet")
-    assets = read_json(folder / "market.json")["assets"]
-    proxied = read_json(folder / "market.json")["proxied"]
-    quarantine = pq.read_table(folder / "quarantine.parquet")
-    n_rows = read_json(folder / "snapshot.json")["n_rows"]
-    pq.write_table(coverage(book, quarantine, n_rows, proxied), folder / "coverage.parquet")
     sampled = [name for name in config.scenarios.names if name != "stress"]
     if sampled:
         measures = measure_cube(
@@ -52,18 +91,46 @@ def measure(night: Night, progress: Progress | None = None) -> None:
             sets=sampled,
         )
         write_tree(measures, folder / "measures.zarr")
-    pq.write_table(_positions(night, book), folder / "positions.parquet")
-    write_accounts(night, book)
+
+
+def _curves(night: Night, book: pa.Table, assets: list[str]) -> None:
     curves = liquidation_curve(book, assets, CURVE_MOVES, read_impact(night))
-    plain_text(curves).to_zarr(folder / "curves.zarr", mode="w", consolidated=False)
-    sensitivity = findings.gap_sensitivity(folder, config)
+    plain_text(curves).to_zarr(night.folder / "curves.zarr", mode="w", consolidated=False)
+
+
+def _gap_sensitivity(night: Night, book: pa.Table, assets: list[str]) -> None:
+    sensitivity = findings.gap_sensitivity(night.folder, night.config)
     if sensitivity is not None:
-        sensitivity.to_zarr(folder / "gap_sensitivity.zarr", mode="w", consolidated=False)
-    for extra in EXTRAS:
-        extra(night, book, assets)
+        path = night.folder / "gap_sensitivity.zarr"
+        sensitivity.to_zarr(path, mode="w", consolidated=False)
 
 
-def _positions(night: Night, book: pa.Table) -> pa.Table:
+def _positions(night: Night, book: pa.Table, assets: list[str]) -> None:
+    pq.write_table(_tails_and_needs(night, book), night.folder / "positions.parquet")
+
+
+#: Writes an artifact, given the night, its book and its assets.
+Write = Callable[[Night, pa.Table, list[str]], None]
+
+#: The parts of the stage, the longest first. Inside a part a later one may read what an earlier
+#: one wrote; what the config does not ask for is not written.
+PARTS: dict[str, tuple[Write, ...]] = {
+    "cube": (_coverage, _cube),
+    "positions": (_positions, adequacy),
+    "accounts": (write_accounts,),
+    "waterfall": (settle_deficits,),
+    "capital": (regulate,),
+    "rounds": (compare_rounds,),
+    "explore": (explore,),
+    "contrast": (write_contrast,),
+    "attribution": (attribute,),
+    "branch": (compare_branch,),
+    "rest": (_gap_sensitivity, _curves, write_greeks),
+    "before": (compare_with_before,),
+}
+
+
+def _tails_and_needs(night: Night, book: pa.Table) -> pa.Table:
     """The margin table beside each scenario set's tail and requirement of every position."""
     margin = margin_table(book)
     names = ("account", *(name for name in ("venue", "symbol", "asset", "side", "book")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from risk.block import run_block
@@ -63,6 +63,11 @@ class Night:
             raise RuntimeError("this night is already finished; open its run")
         return self.workspace.path
 
+    def lent(self) -> Night:
+        """The night as another process gets it: without its lock, workers and the night before."""
+        assert self.workspace is not None
+        return replace(self, workspace=self.workspace.lent(), workers=None, previous=None)
+
     @property
     def is_finished(self) -> bool:
         """Whether the same inputs, config and code were already run to the end."""
@@ -106,7 +111,7 @@ def open_night(config: Config) -> Night:
     wanted = config.execution
     workers = None
     if workspace and wanted.executor == "dask" and wanted.address is None:
-        workers = Workers(wanted.workers, preload=[run_block.__module__])
+        workers = Workers(wanted.workers, preload=[run_block.__module__, "risk.pipeline.measures"])
         workers.start()
     return Night(config, as_of, name, dict(sorted(inputs.items())), workspace, workers, before)
 

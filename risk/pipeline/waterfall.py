@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from risk.cube import open_cube, open_drivers
+from risk.cube import open_cube, open_drivers, total
 from risk.drivers import take_drivers
 from risk.liquidation import auto_deleverage
 from risk.liquidation.options import take_valued
@@ -29,7 +29,7 @@ def settle_deficits(night: Night, book: pa.Table, assets: list[str]) -> None:
         record = drivers[name].to_dataset().load()
         index = np.arange(record.sizes["scenario"])
         if name != "stress":
-            deficit = cube[name].to_dataset().deficit.sum("cell").values
+            deficit = total(cube[name].to_dataset(), "deficit").values
             index = worst_scenarios(deficit, config.accounts.worst_scenarios)
         if not len(index):
             continue

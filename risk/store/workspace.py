@@ -16,7 +16,7 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,11 +53,16 @@ class Workspace:
     out: Path
     as_of: dt.date
     run_id: str
-    _lock: _Lock
+    _lock: _Lock | None
+
+    def lent(self) -> Workspace:
+        """The same folder for a process that works for the one with the lock."""
+        return replace(self, _lock=None)
 
     def close(self) -> None:
         """Give the lock back; the folder stays and is resumed by the next start."""
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     def __enter__(self) -> Workspace:
         return self

@@ -1,0 +1,85 @@
+"""Parts of a stage, side by side on the worker processes a night has anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from threadpoolctl import threadpool_limits
+
+from risk.engine.executor import Workers, killed
+
+if TYPE_CHECKING:
+    from distributed import Future
+
+
+def run_parts(
+    task: Callable[..., None],
+    names: Sequence[str],
+    arguments: Sequence[Any] = (),
+    *,
+    here: Sequence[str] = (),
+    workers: Workers | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Run parts that read what is finished and each write files of their own.
+
+    Parameters
+    ----------
+    task : callable (name, *arguments)
+        Importable by the workers; a part that is run twice writes the same files.
+    names : sequence of str
+        The parts, the longest first.
+    arguments : sequence
+        Small; sent with every part.
+    here : sequence of str
+        Those of `names` that only this process can do; it does them while the workers are busy.
+    workers : Workers, optional
+        Without them everything is done in this process, in the order of `names`.
+    progress : callable (done, total), optional
+
+    Raises
+    ------
+    Exception
+        What a part raised, the first in the order of `names`; no part is then still at work.
+    RunError
+        If a part keeps killing its worker.
+
+    Notes
+    -----
+    The bytes are the same either way: every part runs on one native thread, as blocks do.
+    """
+    report = progress or (lambda done, total: None)
+    report(0, len(names))
+    if workers is None:
+        for done, name in enumerate(names, start=1):
+            _run(task, name, arguments)
+            report(done, len(names))
+        return
+    from distributed import Client, as_completed, wait
+
+    away = [name for name in names if name not in here]
+    with Client(workers.cluster()) as client:
+        futures: dict[str, Future] = {
+            name: client.submit(
+                _run, task, name, arguments, key=f"part {name}", pure=False, priority=-rank
+            )
+            for rank, name in enumerate(away)
+        }
+        try:
+            for done, name in enumerate(here, start=1):
+                _run(task, name, arguments)
+                report(done, len(names))
+        except Exception:
+            # Whoever runs the stage again must not find a part of this attempt still writing.
+            wait(list(futures.values()))
+            raise
+        for done, _ in enumerate(as_completed(list(futures.values())), start=1 + len(here)):
+            report(done, len(names))
+        with killed("lower max_cells or the number of paths"):
+            client.gather(list(futures.values()))
+
+
+def _run(task: Callable[..., None], name: str, arguments: Sequence[Any]) -> None:
+    with threadpool_limits(1):
+        task(name, *arguments)
