@@ -5,6 +5,7 @@ READY := .venv/.ready
 SAMPLE_POSITIONS ?= 20000
 SAMPLE_SEED ?= 1
 TEST_PROCESSES ?= 2
+KILLS ?= 24
 
 # One native thread per process: a matrix product must not depend on the machine's core count.
 export OMP_NUM_THREADS := 1
@@ -17,7 +18,7 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint laws bench docs check lock
+.PHONY: help setup run test lint laws drill bench docs check lock
 
 help: ## print this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -54,6 +55,9 @@ test: setup ## all tests and doctests
 
 laws: setup ## the property tests, ten times as thorough
 	$(BIN)/python -m pytest tests -m hypothesis --hypothesis-profile=thorough
+
+drill: setup ## kill nights and workers at many random moments (minutes)
+	BULKHEAD_DRILL_KILLS=$(KILLS) $(BIN)/python -m pytest tests -m drill -rs -s
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .

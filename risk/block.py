@@ -23,6 +23,16 @@ from risk.scenarios.monte_carlo import draw_block
 #: Numbers the random streams of a scenario set are keyed by; never reuse one.
 SET_CODES = {"historical": 1, "monte_carlo": 2, "stress": 3}
 
+#: Files of the workspace that a block reads, its results aside.
+READS = (
+    "plan.json",
+    "calibration.zarr/**/*",
+    "ladders/*",
+    "scenarios/**/*",
+    "cube.zarr/**/zarr.json",
+    "drivers.zarr/**/zarr.json",
+)
+
 #: Folder in the workspace for what the option contracts are worth in every block.
 OPTIONS = "options"
 

@@ -7,6 +7,7 @@ nobody else touches them; values that were never written read as NaN (or -1), ne
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import zarr
 from zarr.codecs import TransposeCodec
 
 from risk.drivers import ELAPSED, VOLATILITY, make_drivers, with_volatility
+from risk.errors import RunError
 from risk.schema import CUBE, DRIVERS, GAPS, SCENARIO_COORDS, Variable
 
 _CUBE, _DRIVERS = "cube.zarr", "drivers.zarr"
@@ -107,7 +109,11 @@ def write_block(
     columns[0] += start
     path = _gap_file(folder, scenario_set, start)
     path.parent.mkdir(exist_ok=True)
-    np.save(path, columns, allow_pickle=False)
+    # Aside and renamed: a worker that was given up for dead may still be writing the same.
+    draft = path.with_suffix(f".{os.getpid()}.tmp")
+    with draft.open("wb") as file:
+        np.save(file, columns, allow_pickle=False)
+    os.replace(draft, path)
     return sums | {"gaps": _digest(columns)}
 
 
@@ -127,10 +133,21 @@ def check_block(
         return False  # unreadable is the same as undone: the block is run again
 
 
-def finish_drivers(folder: Path, scenario_sets: Iterable[str]) -> None:
-    """Join the blocks' gap lists, in block order, into the driver store."""
-    for name in scenario_sets:
+def finish_drivers(folder: Path, n_blocks: Mapping[str, int]) -> None:
+    """Join the blocks' gap lists, in block order, into the driver store.
+
+    Raises
+    ------
+    RunError
+        If a set's lists are not as many as its blocks.
+    """
+    for name, n in n_blocks.items():
         files = sorted((folder / "gaps").glob(f"{name}-*.npy"))
+        if len(files) != n:
+            raise RunError(
+                f"{folder / 'gaps'}: {len(files)} of the {n} blocks of {name} are to be seen; if "
+                "workers of other machines write here, their file system shows files too late"
+            )
         columns = np.concatenate([np.load(file) for file in files], axis=1)
         gaps = xr.Dataset(
             {

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import random
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from risk.engine import plan_blocks, run_blocks
+from risk.engine import Workers, plan_blocks, run_blocks
 from risk.errors import ConfigError, RunError
 from tests import toy_blocks as toy
 
@@ -72,13 +77,49 @@ def test_a_killed_worker_costs_its_block_and_nothing_else(tmp_path):
     blocks = plan_blocks({"a": 80}, 10)
     run_blocks(toy.die_once, toy.check, str(tmp_path), blocks)
     assert (tmp_path / "died").exists()
-    assert sorted(set(attempts(tmp_path))) == [b.key for b in blocks]
+    assert sorted(attempts(tmp_path)) == [b.key for b in blocks], "block 3 died before it logged"
     assert run_blocks(toy.fail, toy.check, str(tmp_path), blocks, executor="plain") == len(blocks)
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("tasks_per_worker", [32, 8])
+def test_workers_killed_at_random_moments_cost_one_block_each(
+    tmp_path, monkeypatch, tasks_per_worker
+):
+    """Also what they finished and nobody had asked for yet, and the rest of a task of several."""
+    n, n_kills = 64, 4
+    monkeypatch.setattr("risk.engine.executor._TASKS_PER_WORKER", tasks_per_worker)
+    blocks = plan_blocks({"a": n}, 1)
+    draws = random.Random(5)
+    moments = sorted(draws.sample(range(1, n - 5), n_kills))
+    workers = Workers(2)
+    killed = []
+
+    def kill():
+        cluster = workers.cluster()
+        for moment in moments:
+            while len(list((tmp_path / "blocks").glob("*.json"))) < moment:
+                time.sleep(0.01)
+            time.sleep(draws.uniform(0, 0.1))
+            living = [w.pid for w in cluster.workers.values() if w.pid and w.pid not in killed]
+            killed.append(draws.choice(living))
+            os.kill(killed[-1], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        run_blocks(toy.slow_square, toy.check, str(tmp_path), blocks, workers=workers)
+    finally:
+        killer.join()
+        workers.close()
+    assert len(set(killed)) == n_kills
+    assert set(attempts(tmp_path)) == {block.key for block in blocks}
+    assert len(attempts(tmp_path)) <= n + n_kills
 
 
 @pytest.mark.slow
 def test_a_block_that_kills_every_worker_stops_the_run_with_its_name(tmp_path):
-    with pytest.raises(RunError, match="block a-000000-1 killed its worker 4 times"):
+    with pytest.raises(RunError, match="a-000000-1 killed its worker 4 times"):
         run_blocks(toy.always_die, toy.check, str(tmp_path), plan_blocks({"a": 1}, 10))
 
 

@@ -31,6 +31,7 @@ FLOORS = [
     },
     {"risk.config"},
     {"risk.block", "risk.explore", "risk.store", "risk.standing"},
+    {"risk.worker"},
     {"risk.findings", "risk.replay"},
     {"risk.explain", "risk.solvency"},
     {"risk.pipeline"},

@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -83,9 +77,12 @@ def assert_same(one, other):
     assert [name for name in first if first[name] != second[name]] == []
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_dask_writes_the_same_bytes_as_this_process(sample, finished, tmp_path, workers):
-    """Law 5, over workers and executor."""
+@pytest.mark.parametrize(("workers", "tasks"), [(1, 1), (2, 32), (4, 2)])
+def test_dask_writes_the_same_bytes_as_this_process(
+    sample, finished, tmp_path, monkeypatch, workers, tasks
+):
+    """Law 5, over workers, executor and blocks per task."""
+    monkeypatch.setattr("risk.engine.executor._TASKS_PER_WORKER", tasks)
     execution = {"executor": "dask", "workers": workers}
     other = pipeline.run(load_config(write_config(tmp_path, sample, execution=execution)))
     assert other.id == finished.id
@@ -130,42 +127,6 @@ def test_the_book_changes_nobodys_draws(sample, finished, tmp_path):
         few.drivers["monte_carlo"]["last"].values,
         finished.drivers["monte_carlo"]["last"].values[:300],
     )
-
-
-def kill_when(config, out, ready):
-    """Start a night in its own process group and kill all of it once `ready(its folder)`."""
-    process = subprocess.Popen(
-        [Path(sys.executable).with_name("bulkhead"), "run", str(config)],
-        cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    while not any(ready(folder) for folder in out.glob("as_of=*/.run=*.part")):
-        assert process.poll() is None, process.stderr.read().decode()
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-
-
-def receipts(n):
-    return lambda folder: len(list((folder / "blocks").glob("*.json"))) >= n
-
-
-@pytest.mark.drill
-def test_a_night_killed_again_and_again_gives_the_same_bytes(sample, finished, tmp_path):
-    """Law 5, over kills: in five places, the workers included, then a run to the end."""
-    config = write_config(tmp_path, sample, execution={"executor": "dask", "workers": 2})
-    out = tmp_path / "runs"
-    moments = [
-        lambda folder: (folder / "market.json").exists(),
-        lambda folder: (folder / "cube.zarr").exists(),
-        receipts(random.Random(11).randint(1, 3)),
-        receipts(random.Random(12).randint(4, 7)),
-        lambda folder: (folder / "measures.zarr").exists(),
-    ]
-    for ready in moments:
-        kill_when(config, out, ready)
-        assert list(out.glob("as_of=*/run=*")) == []
-        assert not (out / "LATEST.json").exists()
-    assert_same(finished, pipeline.run(load_config(config)))
 
 
 def test_native_threads_of_the_caller_reach_no_stage():

@@ -154,6 +154,8 @@ def _check_paths(path: Path, config: Config, lines: _Lines) -> None:
         ("capital",): config.capital,
         ("limits",): config.limits,
     }
+    if config.execution.tls:
+        named |= {("execution", "tls", key): file for key, file in config.execution.tls}
     for key, target in named.items():
         if target is None or target.exists():
             continue

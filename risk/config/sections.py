@@ -140,13 +140,29 @@ class Execution(Keys):
     #: A running dask scheduler, such as ``tls://scheduler:8786``; an embedded cluster when null.
     address: str | None = None
     tls: Tls | None = None
+    #: A folder, or an object store such as ``s3://bucket/prefix``, by which workers that do not
+    #: see `out` get what they read and give what they wrote; they write into `out` when null.
+    shared: str | None = None
+    #: Where each worker's machine keeps what it read from there; ``~`` and variables are its own.
+    cache: str | None = None
 
     @model_validator(mode="after")
     def _address_needs_dask(self) -> Execution:
-        if self.executor == "plain" and self.address:
+        if self.executor == "plain" and (self.address or self.shared):
             raise ValueError("an address needs executor: dask")
         if self.tls and not self.address:
             raise ValueError("tls needs the address of a scheduler")
+        if self.address and self.address.startswith("tls://") != (self.tls is not None):
+            raise ValueError(
+                "tls needs an address that begins with tls://, and the other way round"
+            )
+        if self.cache and not self.shared:
+            raise ValueError("a cache needs the shared address that it is filled from")
+        # The manifest keeps the config: a run must not give a secret away.
+        if self.shared and "@" in self.shared.partition("://")[2].partition("/")[0]:
+            raise ValueError(
+                "the shared address holds a password; give it in the environment of every machine"
+            )
         return self
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +54,8 @@ def plan_blocks(sizes: Mapping[str, int], size: int) -> tuple[Block, ...]:
 
 def write_receipt(folder: Path, block: Block, checksums: Mapping[str, str]) -> None:
     """Record, in one atomic step, that a block is on disk."""
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f"{block.key}.json.part"
+    # The writer's own name: two workers may do one block where one was given up for dead.
+    draft = folder / f"{block.key}.{socket.gethostname()}-{os.getpid()}.part"
     with draft.open("w") as file:
         json.dump(dict(checksums), file, sort_keys=True)
         file.flush()
@@ -66,5 +67,5 @@ def read_receipt(folder: Path, block: Block) -> dict[str, str] | None:
     """Checksums of a finished block, or None."""
     try:
         return json.loads((folder / f"{block.key}.json").read_text())
-    except FileNotFoundError:
-        return None
+    except (FileNotFoundError, ValueError):
+        return None  # absent or damaged: the block is run again

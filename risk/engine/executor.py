@@ -1,96 +1,32 @@
-"""Run blocks in this process or on dask; the only module that knows dask.
+"""Run blocks in this process or on dask.
 
-Nothing large travels: a task is the workspace's address and a few blocks, and its answer is a
-handful of checksums. A worker that dies loses its unfinished block, which dask runs again.
+Nothing large travels: a task is a few strings and a few blocks, and its answer is a number. A
+worker that dies loses its unfinished block, which dask runs again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+import hashlib
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from threadpoolctl import threadpool_limits
-
-from risk.engine.blocks import Block, read_receipt, write_receipt
+from risk.engine import shared as shared_files
+from risk.engine.blocks import Block, write_receipt
+from risk.engine.clients import Workers, local_client, remote_client
+from risk.engine.shared import Shared
+from risk.engine.tasks import MARK, RECEIPTS, Check, Job, Task, is_done, run_here, run_on_worker
 from risk.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from distributed import Client, LocalCluster
-
-Task = Callable[[str, Block], Mapping[str, str]]
-Check = Callable[[str, Block, Mapping[str, str]], bool]
-
-#: Deaths of workers a block may be around for before it is held responsible.
-_ALLOWED_FAILURES = 3
+    from distributed import Client
 
 
-class Workers:
-    """Worker processes of this machine; they can start while other work is done.
-
-    Parameters
-    ----------
-    n : int
-        How many.
-    preload : sequence of str
-        Modules they import before they are given work.
-    """
-
-    def __init__(self, n: int, preload: Sequence[str] = ()) -> None:
-        self._n, self._preload = n, list(preload)
-        # One thread, so that they are started and stopped in the order that was asked for.
-        self._thread = ThreadPoolExecutor(1, "workers")
-        self._cluster: Future[LocalCluster] | None = None
-
-    def start(self) -> None:
-        """Begin to start them, unless that was done."""
-        if self._cluster is None:
-            self._cluster = self._thread.submit(_local_cluster, self._n, self._preload)
-
-    def cluster(self) -> LocalCluster:
-        """The cluster they form, once all of them are there."""
-        self.start()
-        assert self._cluster is not None
-        try:
-            return self._cluster.result()
-        except (RuntimeError, OSError, TimeoutError) as error:
-            raise RunError(
-                f"the worker processes did not start ({error}); give them more memory, "
-                "set executor: plain, or, in a script, call it below `if __name__ == '__main__':`"
-            ) from error
-
-    def stop(self) -> None:
-        """Begin to stop them; they can be started again."""
-        if self._cluster is not None:
-            self._thread.submit(_close, self._cluster)
-            self._cluster = None
-
-    def close(self) -> None:
-        """Stop them, for good, and wait until they are gone."""
-        self.stop()
-        self._thread.shutdown()
-
-
-def _local_cluster(n: int, preload: list[str]) -> LocalCluster:
-    import dask
-    from distributed import LocalCluster
-
-    with dask.config.set({"distributed.scheduler.allowed-failures": _ALLOWED_FAILURES}):
-        return LocalCluster(
-            n_workers=n,
-            threads_per_worker=1,
-            preload=preload,
-            # Any free port: a second night on this machine must not trip over the first.
-            dashboard_address="127.0.0.1:0",
-            scheduler_kwargs={"dashboard": False},
-        )
-
-
-def _close(cluster: Future[LocalCluster]) -> None:
-    if cluster.exception() is None:
-        cluster.result().close()
+#: A few dozen tasks balance well; the scheduler costs about 2 ms a task.
+_TASKS_PER_WORKER = 32
 
 
 def run_blocks(
@@ -103,6 +39,10 @@ def run_blocks(
     workers: int | Workers = 2,
     address: str | None = None,
     tls: Mapping[str, str] | None = None,
+    shared: str | None = None,
+    cache: str | None = None,
+    reads: Sequence[str] = (),
+    version: Callable[[], str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Run every block that is not already on disk.
@@ -125,6 +65,15 @@ def run_blocks(
         An existing dask scheduler.
     tls : mapping, optional
         Files ``ca``, ``cert`` and ``key`` for that scheduler.
+    shared : str, optional
+        A folder or an object store by which workers that do not see the workspace get what they
+        read and give what they wrote; without it they work in the workspace itself.
+    cache : str, optional
+        Where their machines keep what they read; in the folder for temporary files when absent.
+    reads : sequence of str
+        Patterns of the files of the workspace that the task reads; only used with `shared`.
+    version : callable () -> str, optional
+        Names the code of the process it is called in; a worker with another one is refused.
     progress : callable (done, total), optional
 
     Returns
@@ -135,116 +84,116 @@ def run_blocks(
     Raises
     ------
     RunError
-        If a block fails, or keeps killing its worker; blocks already done stay on disk.
+        If a block fails, keeps killing its worker, or a worker is unfit (another version, several
+        threads, another file system); blocks already done stay on disk.
     ConfigError
-        If the executor is unknown or the scheduler cannot be reached.
+        If the executor is unknown or the scheduler or the shared address cannot be reached.
     """
-    receipts = Path(workspace) / "blocks"
-    left = [block for block in blocks if not _is_done(check, workspace, receipts, block)]
+    folder = Path(workspace)
+    job = Job(task, check, workspace)
+    left = [block for block in blocks if not is_done(job, block)]
     kept = len(blocks) - len(left)
     report = progress or (lambda done, total: None)
     report(kept, len(blocks))
-    if not left:
-        return kept
+    if executor not in ("plain", "dask"):
+        raise ConfigError(f"execution.executor {executor!r} is not one of plain, dask")
+    (folder / RECEIPTS).mkdir(exist_ok=True)
     if executor == "plain":
         for done, block in enumerate(left, start=kept + 1):
-            _run(task, workspace, [block])
+            run_here(job, block)
             report(done, len(blocks))
-    elif executor == "dask":
+        return kept
+    if left:
+        sent = None if shared is None else shared_files.publish(shared, folder, reads, cache)
+        expected = version() if version else ""
+        job = Job(task, check, workspace, _leave_mark(folder), version, expected, sent)
+        if sent is not None:
+            waiting = shared_files.finished_blocks(sent, left)
+            for block in waiting:
+                _take(sent, folder, block)
+            left = [block for block in left if block not in waiting]
         with _client(workers, address, tls) as client:
-            _run_on(client, task, workspace, left, kept, len(blocks), report)
-    else:
-        raise ConfigError(f"execution.executor {executor!r} is not one of plain, dask")
+            _run_on(client, job, left, len(blocks), report)
+        (folder / RECEIPTS / MARK).unlink()
+    if shared is not None:
+        shared_files.withdraw(shared, folder)
     return kept
 
 
-def _is_done(check: Check, workspace: str, receipts: Path, block: Block) -> bool:
-    receipt = read_receipt(receipts, block)
-    return receipt is not None and check(workspace, block, receipt)
+def _leave_mark(folder: Path) -> str:
+    """Write what tells the workers that they see this very folder."""
+    mark = f"{socket.gethostname()} {os.getpid()} {folder.stat().st_ino}"
+    draft = folder / RECEIPTS / f"{MARK}.part"
+    draft.write_text(mark)
+    os.replace(draft, folder / RECEIPTS / MARK)
+    return mark
 
 
-def _run(task: Task, workspace: str, blocks: Sequence[Block]) -> int:
-    """Blocks one after the other, on one native thread: thread counts change matrix products."""
-    with threadpool_limits(1):
-        for block in blocks:
-            write_receipt(Path(workspace) / "blocks", block, task(workspace, block))
-    return len(blocks)
+def _take(sent: Shared, folder: Path, block: Block) -> None:
+    """Bring the results of a block that was done elsewhere home."""
+    write_receipt(folder / RECEIPTS, block, shared_files.collect(sent, folder, block))
+    shared_files.forget(sent, block)
+
+
+def _client(
+    workers: int | Workers, address: str | None, tls: Mapping[str, str] | None
+) -> AbstractContextManager[Client]:
+    return local_client(workers) if address is None else remote_client(address, tls)
 
 
 def _run_on(
     client: Client,
-    task: Task,
-    workspace: str,
+    job: Job,
     left: Sequence[Block],
-    kept: int,
     total: int,
     report: Callable[[int, int], None],
 ) -> None:
     from distributed import as_completed
+    from distributed.scheduler import KilledWorker, NoWorkerError
 
-    # A few dozen tasks per worker balance well; the scheduler costs about 2 ms a task.
     slots = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-    size = max(1, len(left) // (32 * slots))
-    batches = [left[i : i + size] for i in range(0, len(left), size)]
-    futures = client.map(
-        _run,
-        [task] * len(batches),
-        [workspace] * len(batches),
-        batches,
-        key=[f"block {batch[0].key}-{len(batch)}" for batch in batches],
-        retries=2,
-        pure=False,
-    )
-    done = kept
-    with killed("lower scenarios.monte_carlo.block or max_cells"):
-        for future in as_completed(futures):
-            done += future.result()
-            report(done, total)
-
-
-@contextmanager
-def killed(remedy: str) -> Iterator[None]:
-    """Say in one sentence that some work kept killing its worker, and what to do about it."""
-    from distributed.scheduler import KilledWorker
-
-    try:
-        yield
-    except KilledWorker as error:
-        raise RunError(
-            f"{error.task} killed its worker {_ALLOWED_FAILURES + 1} times (out of memory?); "
-            f"{remedy} and start the run again"
-        ) from error
-
-
-@contextmanager
-def _client(
-    workers: int | Workers, address: str | None, tls: Mapping[str, str] | None
-) -> Iterator[Client]:
-    from distributed import Client
-    from distributed.security import Security
-
-    if address is None:
-        started = Workers(workers) if isinstance(workers, int) else workers
-        try:
-            with Client(started.cluster()) as client:
-                yield client
-        finally:
-            if started is not workers:
-                started.close()
-        return
-    security = None
-    if tls:
-        security = Security(
-            tls_ca_file=tls["ca"],
-            tls_client_cert=tls["cert"],
-            tls_client_key=tls["key"],
-            require_encryption=True,
+    size = max(1, len(left) // (_TASKS_PER_WORKER * slots))
+    batches = {
+        _key(job, batch): batch for batch in (left[i : i + size] for i in range(0, len(left), size))
+    }
+    done = total - len(left)
+    # Nothing else may hold the futures: the results of a worker that dies would be made again.
+    finished = as_completed(
+        client.map(
+            run_on_worker,
+            [job] * len(batches),
+            list(batches.values()),
+            key=list(batches),
+            retries=2,
+            pure=False,
         )
+    )
     try:
-        client = Client(address, security=security, timeout=30)
-    except OSError as error:
-        raise ConfigError(
-            f"execution.address {address}: no dask scheduler answers ({error})"
+        for future in finished:
+            done += future.result()
+            if job.shared is not None:
+                for block in batches[future.key]:
+                    _take(job.shared, Path(job.workspace), block)
+            future.release()
+            report(done, total)
+    except KilledWorker as error:
+        name = str(error.task).partition("@")[0]
+        raise RunError(
+            f"block {name} killed its worker {error.allowed_failures + 1} times (out of memory?); "
+            "lower scenarios.monte_carlo.block or max_cells and start the run again"
         ) from error
-    with client:
-        yield client
+    except NoWorkerError as error:
+        raise RunError(
+            f"the dask scheduler has no worker ({error}); start some and start the run again"
+        ) from error
+    except ModuleNotFoundError as error:
+        raise RunError(
+            f"a worker cannot load the code of the blocks ({error}); install this version of "
+            "Bulkhead there and start the worker again"
+        ) from error
+
+
+def _key(job: Job, batch: Sequence[Block]) -> str:
+    """Name of a task; a scheduler that serves two runs must not take one's for the other's."""
+    place = f"{job.mark}\0{job.workspace}"
+    return f"{batch[0].key}-{len(batch)}@{hashlib.sha256(place.encode()).hexdigest()[:12]}"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
-from risk.engine.executor import Workers, killed
+from risk.engine.clients import Workers, local_client
+from risk.errors import RunError
 
 if TYPE_CHECKING:
     from distributed import Future
@@ -56,10 +57,11 @@ def run_parts(
             _run(task, name, arguments)
             report(done, len(names))
         return
-    from distributed import Client, as_completed, wait
+    from distributed import as_completed, wait
+    from distributed.scheduler import KilledWorker
 
     away = [name for name in names if name not in here]
-    with Client(workers.cluster()) as client:
+    with local_client(workers) as client:
         futures: dict[str, Future] = {
             name: client.submit(
                 _run, task, name, arguments, key=f"part {name}", pure=False, priority=-rank
@@ -76,8 +78,13 @@ def run_parts(
             raise
         for done, _ in enumerate(as_completed(list(futures.values())), start=1 + len(here)):
             report(done, len(names))
-        with killed("lower max_cells or the number of paths"):
+        try:
             client.gather(list(futures.values()))
+        except KilledWorker as error:
+            raise RunError(
+                f"{error.task} killed its worker {error.allowed_failures + 1} times (out of "
+                "memory?); lower max_cells or the number of paths and start the run again"
+            ) from error
 
 
 def _run(task: Callable[..., None], name: str, arguments: Sequence[Any]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pyarrow.parquet as pq
 
 from risk import findings
-from risk.block import check, run_block
+from risk.block import READS, check, run_block
 from risk.config import Config
 from risk.coverage import gross_notional, mark_unpriced
 from risk.cube import create_stores, finish_drivers
@@ -21,6 +23,7 @@ from risk.pipeline.night import Night, Progress
 from risk.pipeline.pools import write_pools
 from risk.pipeline.scenarios import path_settings, scenario_labels
 from risk.snapshot import load_snapshot
+from risk.worker import version
 
 
 def load_book(night: Night, progress: Progress | None = None) -> None:
@@ -94,9 +97,14 @@ def simulate(night: Night, progress: Progress | None = None) -> None:
         workers=night.workers or execution.workers,
         address=execution.address,
         tls=None if execution.tls is None else execution.tls.model_dump(mode="json"),
+        shared=execution.shared,
+        cache=execution.cache,
+        reads=READS,
+        version=version,
         progress=(lambda done, total: progress("simulate", done, total)) if progress else None,
     )
-    finish_drivers(night.folder, config.scenarios.names)
+    n_blocks = Counter(block.scenario_set for block in blocks)
+    finish_drivers(night.folder, {name: n_blocks[name] for name in config.scenarios.names})
 
 
 def plan(night: Night) -> tuple[Block, ...]:

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from risk.block import run_block
 from risk.config import Config, config_digest
-from risk.engine import Workers
+from risk.engine import Workers, check_scheduler
 from risk.errors import ConfigError
 from risk.pipeline.files import digests
 from risk.snapshot import resolve_snapshot
@@ -24,6 +23,7 @@ from risk.store import (
     open_workspace,
     run_id,
 )
+from risk.worker import MODULE
 
 #: Called with a stage's name, how much of it is done and how much there is.
 Progress = Callable[[str, int, int], None]
@@ -107,11 +107,14 @@ def open_night(config: Config) -> Night:
             inputs |= {f"previous/{name}": d for name, d in digests(path, "*.parquet").items()}
     name = run_id(inputs, config_digest(config), as_of)
     done = finished_run(config.out, as_of, name)
-    workspace = None if done else open_workspace(config.out, as_of, name)
     wanted = config.execution
+    if wanted.address and not done:
+        # Now, and not when the book is margined.
+        check_scheduler(wanted.address, wanted.tls.model_dump(mode="json") if wanted.tls else None)
+    workspace = None if done else open_workspace(config.out, as_of, name)
     workers = None
     if workspace and wanted.executor == "dask" and wanted.address is None:
-        workers = Workers(wanted.workers, preload=[run_block.__module__, "risk.pipeline.measures"])
+        workers = Workers(wanted.workers, preload=[MODULE, "risk.pipeline.measures"])
         workers.start()
     return Night(config, as_of, name, dict(sorted(inputs.items())), workspace, workers, before)
 

@@ -40,6 +40,9 @@ N_BUCKETS = len(EDGES) - 1
 #: File of each table of a night.
 TABLES = {"days": DAYS, "causes": CAUSES, "liquidations": LIQUIDATIONS, "buckets": BUCKETS}
 
+#: Files of the workspace that a night reads.
+READS = ("plan.json", "history.npz", "marks.npz", "book.parquet", "ladders/*")
+
 _LIQUIDATED = 2
 
 

@@ -27,7 +27,7 @@ from risk.replay.judge import (
     judge,
     judge_liquidations,
 )
-from risk.replay.night import TABLES, check_night, night_file, run_night
+from risk.replay.night import READS, TABLES, check_night, night_file, run_night
 from risk.replay.shared import write_bars
 from risk.schema import LABELS
 from risk.snapshot import load_snapshot, resolve_snapshot
@@ -41,6 +41,7 @@ from risk.store import (
     publish,
     run_id,
 )
+from risk.worker import version
 
 #: Folder of the backtests, inside the folder of runs.
 FOLDER = "backtest"
@@ -130,6 +131,10 @@ def backtest(
             workers=execution.workers,
             address=execution.address,
             tls=None if execution.tls is None else execution.tls.model_dump(mode="json"),
+            shared=execution.shared,
+            cache=execution.cache,
+            reads=READS,
+            version=version,
             progress=(lambda n, total: progress("replay", n, total)) if progress else None,
         )
         _finish(workspace.path, nights, last)

@@ -110,16 +110,23 @@ def run_folder(out: Path, as_of: dt.date, run_id: str) -> Path:
 def finished_run(out: str | Path, as_of: dt.date, run_id: str) -> Path | None:
     """Folder of a run that is already finished, or None.
 
-    A finished run is taken as it is; only the pointer is put right, in case the process that
-    finished it died between the two.
+    A finished run is taken as it is; only the pointer is put right and the lock's file removed, in
+    case the process that finished it died before it could.
     """
     path = run_folder(Path(out), as_of, run_id)
     if not path.is_dir():
         return None
     if not (path / MANIFEST).is_file():
         raise RunError(f"{path}: has no {MANIFEST}, so it was damaged after it finished; remove it")
+    if (left := _lock_file(path)).exists():
+        with suppress(RunError):  # it is publishing just now and removes the file itself
+            _Lock(left, busy=f"{path}: is being published").release()
     point_at_latest(Path(out))
     return path
+
+
+def _lock_file(final: Path) -> Path:
+    return final.parent / f".{final.name}.lock"
 
 
 def open_workspace(out: str | Path, as_of: dt.date, run_id: str) -> Workspace:
@@ -135,7 +142,7 @@ def open_workspace(out: str | Path, as_of: dt.date, run_id: str) -> Workspace:
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         lock = _Lock(
-            final.parent / f".{final.name}.lock",
+            _lock_file(final),
             busy=f"{final}: this run is already running; wait for it or stop it",
         )
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,7 +17,11 @@ def save_valued(folder: Path, name: str, valued: Valued) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     arrays = _pack(valued)
     for part, values in arrays.items():
-        np.save(folder / f"{name}.{part}.npy", values, allow_pickle=False)
+        # Aside and renamed: a worker that was given up for dead may still be writing the same.
+        draft = folder / f"{name}.{part}.{os.getpid()}.tmp"
+        with draft.open("wb") as file:
+            np.save(file, values, allow_pickle=False)
+        os.replace(draft, folder / f"{name}.{part}.npy")
     return _digest(arrays)
 
 

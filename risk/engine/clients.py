@@ -1,0 +1,164 @@
+"""Worker processes of this machine, and the way to those of another."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from risk.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from distributed import Client, LocalCluster
+    from distributed.security import Security
+
+#: Deaths of workers a block may be around for before it is held responsible.
+_ALLOWED_FAILURES = 3
+
+
+class Workers:
+    """Worker processes of this machine; they can start while other work is done.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    preload : sequence of str
+        Modules they import before they are given work.
+    """
+
+    def __init__(self, n: int, preload: Sequence[str] = ()) -> None:
+        self._n, self._preload = n, list(preload)
+        # One thread, so that they are started and stopped in the order that was asked for.
+        self._thread = ThreadPoolExecutor(1, "workers")
+        self._cluster: Future[LocalCluster] | None = None
+
+    def start(self) -> None:
+        """Begin to start them, unless that was done."""
+        if self._cluster is None:
+            self._cluster = self._thread.submit(_local_cluster, self._n, self._preload)
+
+    def cluster(self) -> LocalCluster:
+        """The cluster they form, once all of them are there."""
+        self.start()
+        assert self._cluster is not None
+        try:
+            return self._cluster.result()
+        except (RuntimeError, OSError, TimeoutError) as error:
+            raise RunError(
+                f"the worker processes did not start ({error}); give them more memory, "
+                "set executor: plain, or, in a script, call it below `if __name__ == '__main__':`"
+            ) from error
+
+    def stop(self) -> None:
+        """Begin to stop them; they can be started again."""
+        if self._cluster is not None:
+            self._thread.submit(_close, self._cluster)
+            self._cluster = None
+
+    def close(self) -> None:
+        """Stop them, for good, and wait until they are gone."""
+        self.stop()
+        self._thread.shutdown()
+
+
+def _local_cluster(n: int, preload: list[str]) -> LocalCluster:
+    import dask
+    from distributed import LocalCluster
+
+    with dask.config.set({"distributed.scheduler.allowed-failures": _ALLOWED_FAILURES}):
+        return LocalCluster(
+            n_workers=n,
+            threads_per_worker=1,
+            preload=preload,
+            # Any free port: a second night on this machine must not trip over the first.
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
+        )
+
+
+def _close(cluster: Future[LocalCluster]) -> None:
+    if cluster.exception() is None:
+        cluster.result().close()
+
+
+@contextmanager
+def local_client(workers: int | Workers) -> Iterator[Client]:
+    """A client of worker processes of this machine; those that were started ahead go on."""
+    from distributed import Client
+
+    started = Workers(workers) if isinstance(workers, int) else workers
+    try:
+        with Client(started.cluster()) as client:
+            yield client
+    finally:
+        if started is not workers:
+            started.close()
+
+
+@contextmanager
+def remote_client(address: str, tls: Mapping[str, str] | None) -> Iterator[Client]:
+    """A client of a running dask scheduler.
+
+    Raises
+    ------
+    ConfigError
+        If nothing answers within dask's ``distributed.comm.timeouts.connect`` (30 s unless it is
+        set otherwise), the certificates cannot be read, or the two sides do not accept each other.
+    """
+    from distributed import Client
+
+    security = _security(address, tls)
+    try:
+        client = Client(address, security=security)
+    except (OSError, TimeoutError, ValueError) as error:
+        hint = "start one there, or mend the address"
+        if tls:
+            hint += "; with TLS both sides must be signed by execution.tls.ca"
+        reason = str(error) or type(error).__name__
+        raise ConfigError(
+            f"execution.address {address}: no dask scheduler answers ({reason}); {hint}"
+        ) from error
+    with client:
+        yield client
+
+
+def check_scheduler(address: str, tls: Mapping[str, str] | None) -> None:
+    """Refuse a scheduler that does not answer, before any work is done. See `remote_client`."""
+    with remote_client(address, tls):
+        pass
+
+
+def _security(address: str, tls: Mapping[str, str] | None) -> Security | None:
+    from distributed.security import Security
+
+    encrypted = address.startswith("tls://")
+    if encrypted and not tls:
+        raise ConfigError(
+            f"execution.address {address}: asks for certificates; write execution.tls with ca, "
+            "cert and key"
+        )
+    if not tls:
+        return None
+    if not encrypted:
+        raise ConfigError(
+            f"execution.address {address}: has certificates but would not be encrypted; write "
+            "tls:// before the host"
+        )
+    security = Security(
+        tls_ca_file=tls["ca"],
+        tls_client_cert=tls["cert"],
+        tls_client_key=tls["key"],
+        require_encryption=True,
+    )
+    try:
+        security.get_connection_args("client")
+    except (OSError, ssl.SSLError) as error:
+        named = ", ".join(f"{name} {tls[name]}" for name in ("ca", "cert", "key"))
+        raise ConfigError(
+            f"execution.tls: {named} cannot be used ({error}); give PEM files of one certificate, "
+            "its key and the authority that signed the scheduler's"
+        ) from error
+    return security
