@@ -14,6 +14,7 @@ from risk.liquidation.tails import position_tails, required_margins
 from risk.margin.book import margin_table
 from risk.measures import measure_cube
 from risk.pipeline.accounts import write_accounts
+from risk.pipeline.designs import sampling_designs
 from risk.pipeline.extras import EXTRAS
 from risk.pipeline.files import read_json, valued_options, write_tree
 from risk.pipeline.impact import read_impact
@@ -50,6 +51,7 @@ def measure(night: Night, progress: Progress | None = None) -> None:
             confidences=config.measures.confidence,
             levels=config.cells,
             sets=sampled,
+            designs=sampling_designs(config),
         )
         write_tree(measures, folder / "measures.zarr")
     pq.write_table(_positions(night, book), folder / "positions.parquet")
