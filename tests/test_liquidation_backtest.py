@@ -68,6 +68,7 @@ def test_the_counts_of_a_night_by_hand(tmp_path):
     # Falls of 2, 15, 7 and 0 %: triggers near -19.6, -9.6 and -4.6 % are hit 0, 1 and 2 times.
     assert row["expected"] == pytest.approx(0 + 0.25 + 0.5)
     assert row["realised"] == 2  # the daily bar of the history did not move at all
+    assert (row["realised_daily"], row["only_daily"], row["only_marks"]) == (0, 0, 2)
     assert row["n_positions"] == 3
     # Counts 0, 2, 1, 0: mean 0.75, variance 5/4 - 9/16; the rank ceil(4 x 0.99) is the worst.
     assert row["variance"] == pytest.approx(5 / 4 - 9 / 16)
@@ -159,13 +160,16 @@ def test_a_certain_forecast_is_right_or_refuted():
 
 def test_nights_without_a_forecast_are_left_out_of_the_count():
     row = {"night": AS_OF, "day": AS_OF + DAY, "scenario_set": "historical", "n_positions": 5,
-           "expected": 2.0, "variance": 1.0, "realised": 3, "forecast_p99": 2.0}  # fmt: skip
+           "expected": 2.0, "variance": 1.0, "realised": 3, "forecast_p99": 2.0,
+           "realised_daily": 4, "only_daily": 2, "only_marks": 1}  # fmt: skip
     rows = [row, row | {"expected": None, "variance": None, "forecast_p99": None, "realised": 99}]
     found = judge_liquidations(pa.Table.from_pylist(rows, schema=LIQUIDATIONS)).to_pylist()
     values = {one["test"]: one for one in found}
     assert values["liquidations.realised"]["statistic"] == 3.0
     assert values["liquidations.mean"]["statistic"] == pytest.approx(1.0)
     assert values["liquidations.p99"]["n_days"] == 1
+    parts = ("daily_bars", "only_daily", "only_marks")
+    assert [values[f"liquidations.{part}"]["statistic"] for part in parts] == [4.0, 2.0, 1.0]
 
 
 def test_right_probabilities_are_calibrated(tmp_path):

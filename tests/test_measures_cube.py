@@ -133,7 +133,7 @@ def test_designed_stresses_are_no_sample_and_have_no_interval(measures):
         assert np.isfinite(stress[key]).all()
 
 
-def test_weights_are_used_and_leave_no_interval():
+def test_weights_are_used_and_have_an_interval():
     weight = np.linspace(1, 2, 50)
     weight /= weight.sum()
     data = make_set(50, 5, 2, weight)
@@ -147,7 +147,9 @@ def test_weights_are_used_and_leave_no_interval():
         expected_shortfall(total, 0.9, weights=weight)
     )
     assert at.pnl_mean.item() == pytest.approx((total * weight).sum())
-    assert np.isnan(at.value_at_risk_low.item())
+    interval = value_at_risk_interval(total, 0.9, weights=weight)
+    assert at.value_at_risk_low.item() == interval.low
+    assert np.isnan(at.value_at_risk_high.item()) == (interval.high is None)
     parts = found["venue"].expected_shortfall_contribution.sum()
     assert parts.item() == pytest.approx(at.expected_shortfall.item(), rel=1e-9)
 

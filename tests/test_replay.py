@@ -17,7 +17,9 @@ from risk.cli import run_command
 from risk.config import Config
 from risk.engine import run_blocks
 from risk.errors import ConfigError, DataError
+from risk.market.history import load_history
 from risk.replay import backtest, backtest_facts, judge
+from risk.replay.forecast import fit_models, scenario_plan
 from risk.replay.night import TABLES, check_night
 from risk.replay.tables import DAYS, TESTS
 from risk.sample import write_sample
@@ -433,6 +435,100 @@ def test_the_command_prints_the_tests_the_exceedances_and_the_counts(
     assert "2 exceedances of the historical VaR at 0.75" in out
     assert "BTC -12.0%" in out
     assert "Liquidations, predicted and realised" in out
+
+
+def write_prices(folder, closes):
+    """Daily bars of {asset: closes or None}, low and high at open and close; None: not listed."""
+    rows = []
+    n = max(len(series) for series in closes.values())
+    for asset, series in closes.items():
+        before = None
+        for at, close in enumerate(series):
+            if close is not None:
+                start = before or close
+                stamp = dt.datetime(2025, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=at)
+                rows.append({"ts": stamp, "asset": asset, "open": start, "close": close,
+                             "high": max(start, close), "low": min(start, close),
+                             "volume": 1.0})  # fmt: skip
+            before = close
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=HISTORY), folder / "prices.parquet")
+    return [dt.date(2025, 1, 1) + dt.timedelta(days=at) for at in range(n)]
+
+
+@pytest.fixture
+def young_asset(tmp_path):
+    """BTC with 200 days; SOL, listed on day 120, moves as BTC does and half as much again."""
+    rng = np.random.default_rng(6)
+    returns = rng.normal(0, 0.02, 199)
+    btc = 100_000 * np.cumprod(np.r_[1.0, 1 + returns])
+    sol = 150 * np.cumprod(np.r_[1.0, 1 + 1.5 * returns])
+    days = write_prices(
+        tmp_path / "history", {"BTC": list(btc), "SOL": [None] * 120 + list(sol[120:])}
+    )
+    positions = [
+        {"position_margin": 90_000.0},
+        {"symbol": "SOL/USDT:USDT", "contracts": 600.0, "position_margin": 80_000.0,
+         "entry_price": 150.0},
+    ]  # fmt: skip
+    return days, positions
+
+
+def test_a_proxied_asset_is_held_against_its_real_move(young_asset, tmp_path):
+    days, positions = young_asset
+    config = make_config(tmp_path, positions=positions, windows=100)
+    run = backtest(config, days[185], days[198 - 1])
+    rows = table(run, "attribution").to_pylist()
+    assert [row["night"] for row in rows] == days[185:198]
+    assert {row["proxied"] for row in rows} == {"SOL"}
+    tests = {row["test"]: row for row in table(run, "tests").to_pylist()}
+    for of in ("book", "proxied"):
+        row = tests[f"pnl_attribution.{of}.spearman"]
+        real, model = (
+            [one[("" if of == "book" else "proxied_") + name] for one in rows]
+            for name in ("hypothetical_usd", "theoretical_usd")
+        )
+        expected = tests_of.pnl_attribution(real, model)
+        assert (row["statistic"], row["zone"]) == (expected.spearman, expected.zone)
+        assert row["n_days"] == 13
+        distance = tests[f"pnl_attribution.{of}.kolmogorov_smirnov"]
+        assert distance["statistic"] == expected.kolmogorov_smirnov
+    # The beta is fitted on days on which SOL is BTC and half: the proxy is all but right.
+    assert tests["pnl_attribution.book.spearman"]["statistic"] > 0.99
+    booked = {row["night"]: row["pnl_usd"] for row in table(run, "days").to_pylist()}
+    for row in rows:
+        assert row["hypothetical_usd"] == booked[row["night"]]
+        # BTC has its own moves on both sides.
+        real, model = (
+            row[f"{kind}_usd"] - row[f"proxied_{kind}_usd"]
+            for kind in ("hypothetical", "theoretical")
+        )
+        assert real == pytest.approx(model)
+
+
+def test_the_theoretical_pnl_is_beta_times_the_market_by_hand(young_asset, tmp_path):
+    days, positions = young_asset
+    config = make_config(tmp_path, positions=positions, windows=100)
+    night = days[190]
+    (row,) = table(backtest(config, night, night), "attribution").to_pylist()
+    bars = load_history(tmp_path / "history", night)
+    held = ["BTC", "SOL"]
+    models = fit_models(bars, scenario_plan(config, 1), held, held)
+    beta = float(models.calibration["factor_beta"].sel(asset="SOL").sum())
+    closes = load_history(tmp_path / "history", night + dt.timedelta(days=1))["close"]
+    move_of_btc = float(closes.sel(asset="BTC")[-1] / closes.sel(asset="BTC")[-2]) - 1
+    assert row["proxied_theoretical_usd"] == pytest.approx(600 * 150 * beta * move_of_btc)
+
+
+def test_without_a_proxy_attribution_is_not_applicable(four_windows):
+    config, days = four_windows
+    run = backtest(config, days[4], days[6])
+    assert table(run, "attribution").num_rows == 0
+    for row in table(run, "tests").to_pylist():
+        if row["test"].startswith("pnl_attribution"):
+            assert row["statistic"] is None
+            assert row["zone"] is None
+            assert row["note"] == "not applicable: no asset of the book is proxied"
 
 
 @pytest.mark.slow

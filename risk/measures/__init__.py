@@ -12,6 +12,14 @@ from risk.measures.contribution import (
     value_at_risk_contributions,
 )
 from risk.measures.cube import measure_cube
+from risk.measures.dependence import (
+    Design,
+    Independent,
+    Overlapping,
+    Replicated,
+    mirrored_pairs,
+    replications,
+)
 from risk.measures.extreme import Tail, fit_tail
 from risk.measures.intervals import (
     Interval,
@@ -37,8 +45,12 @@ from risk.measures.weighting import age_weights, volatility_scaled
 
 __all__ = [
     "ESTIMATES",
+    "Design",
     "HarrellDavis",
+    "Independent",
     "Interval",
+    "Overlapping",
+    "Replicated",
     "SampleError",
     "Tail",
     "age_weights",
@@ -53,8 +65,10 @@ __all__ = [
     "harrell_davis",
     "incremental",
     "measure_cube",
+    "mirrored_pairs",
     "normal_expected_shortfall",
     "normal_value_at_risk",
+    "replications",
     "student_t_expected_shortfall",
     "student_t_value_at_risk",
     "value_at_risk",

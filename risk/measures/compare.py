@@ -11,8 +11,13 @@ import pyarrow as pa
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from risk.measures.dependence import Design
 from risk.measures.extreme import fit_tail
-from risk.measures.intervals import expected_shortfall_ends, value_at_risk_ends
+from risk.measures.intervals import (
+    dependent_ends,
+    expected_shortfall_ends,
+    value_at_risk_ends,
+)
 from risk.measures.parametric import (
     cornish_fisher_value_at_risk,
     normal_expected_shortfall,
@@ -143,16 +148,23 @@ def compare_estimators(
 
 
 def convergence(
-    pnl: ArrayLike, confidence: float, es_confidence: float, *, coverage: float = 0.95
+    pnl: ArrayLike,
+    confidence: float,
+    es_confidence: float,
+    *,
+    coverage: float = 0.95,
+    design: Design | None = None,
 ) -> pa.Table:
     """Measures and intervals on the first n scenarios, for growing n.
 
     Parameters
     ----------
     pnl : array_like (n,)
-        P&L of independent, equally likely scenarios in the order they were drawn.
+        P&L of equally likely scenarios in the order they were drawn.
     confidence, es_confidence : float
     coverage : float
+    design : Design, optional
+        How the scenarios depend on each other; independent when absent.
 
     Returns
     -------
@@ -173,9 +185,18 @@ def convergence(
         part = np.sort(losses[:size])
         value = float(tail_of(part, level, None)[0])
         shortfall = float(tail_of(part, es_level, None)[1])
-        ends = (*value_at_risk_ends(part, level, coverage),
-                *expected_shortfall_ends(part, es_level, coverage))  # fmt: skip
-        kept = [float(end) if np.isfinite(end) else None for end in ends]
+        if design is None:
+            ends = (
+                value_at_risk_ends(part, level, coverage),
+                expected_shortfall_ends(part, es_level, coverage),
+            )
+        else:
+            some, first = losses[:size], design.first(size)
+            ends = (
+                dependent_ends(some, level, coverage, None, first)[0],
+                dependent_ends(some, es_level, coverage, None, first)[1],
+            )
+        kept = [float(end) if np.isfinite(end) else None for pair in ends for end in pair]
         rows.append(
             {
                 "n": size,

@@ -6,7 +6,7 @@ is one variable's group sums (group, scenario) for a bounded batch of groups.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,12 @@ import xarray as xr
 
 from risk.errors import DataError
 from risk.measures.contribution import tail_shares
-from risk.measures.intervals import expected_shortfall_ends, value_at_risk_ends
+from risk.measures.dependence import Design, Independent
+from risk.measures.intervals import (
+    dependent_ends,
+    expected_shortfall_ends,
+    value_at_risk_ends,
+)
 from risk.measures.rollup import group_sums
 from risk.measures.samples import Floats, check_confidence, check_losses, check_weights
 from risk.measures.tail import tail_of
@@ -36,8 +41,8 @@ _ESTIMATORS = {
     "expected_shortfall": "coherent fractional tail mean",
 }
 _INTERVALS = {
-    "value_at_risk": f"order statistics, {COVERAGE:.0%}, independent equally likely scenarios",
-    "expected_shortfall": f"asymptotic, log-scale upper end, {COVERAGE:.0%}, independent scenarios",
+    "value_at_risk": f"order statistics, {COVERAGE:.0%}",
+    "expected_shortfall": f"asymptotic, log-scale upper end, {COVERAGE:.0%}",
 }
 _ENDS = {"value_at_risk": value_at_risk_ends, "expected_shortfall": expected_shortfall_ends}
 
@@ -57,6 +62,7 @@ def measure_cube(
     confidences: Sequence[float],
     levels: Sequence[str],
     sets: Sequence[str] | None = None,
+    designs: Mapping[str, Design] | None = None,
 ) -> xr.DataTree:
     """Measure every group of every roll-up level of a cube.
 
@@ -72,6 +78,9 @@ def measure_cube(
         Labels to roll up by, such as ``["venue", "asset"]``; the total is always measured.
     sets : sequence of str, optional
         Scenario sets to measure, in this order; all when absent.
+    designs : mapping of str to Design, optional
+        How the scenarios of a set depend on each other (`risk.measures.dependence`); those of a
+        set that is not named are independent.
 
     Returns
     -------
@@ -83,8 +92,8 @@ def measure_cube(
         `deficit_expected_shortfall_999`, `liquidations_p99`, `n_scenarios` and the means
         `pnl_mean`, `venue_gain_mean`, `deficit_mean`, `market_cost_mean`, `liquidations_mean`,
         `stops_mean`, `liquidated_notional_mean`, with `liquidated_notional_p99`. A variable
-        the cube lacks is absent. Intervals are NaN for weighted sets and for designed stresses,
-        which are no sample.
+        the cube lacks is absent. Intervals are NaN where the sample is too small and for designed
+        stresses, which are no sample; their attrs name the method of every set.
 
     Raises
     ------
@@ -117,21 +126,35 @@ def measure_cube(
         )
     parts: dict[str, list[xr.Dataset]] = {level: [] for level in (TOTAL, *levels)}
     for name in sets:
-        for level, measured in _measure_set(cube[name].dataset, name, confidences, levels).items():
-            parts[level].append(measured)
-    return xr.DataTree.from_dict(
-        {level: xr.concat(found, "scenario_set", join="outer") for level, found in parts.items()}
-    )
+        design = (designs or {}).get(name, Independent())
+        measured = _measure_set(cube[name].dataset, name, confidences, levels, design)
+        for level, dataset in measured.items():
+            parts[level].append(dataset)
+    return xr.DataTree.from_dict({level: _joined(found) for level, found in parts.items()})
+
+
+def _joined(parts: list[xr.Dataset]) -> xr.Dataset:
+    """The sets of one level, with the method of each set's interval in the attrs."""
+    methods = [
+        f"{name.replace('_', ' ')}: {part.attrs.pop('method')}"
+        for part in parts
+        for name in part["scenario_set"].values
+    ]
+    whole = xr.concat(parts, "scenario_set", join="outer")
+    for base, text in _INTERVALS.items():
+        for end in ("_low", "_high"):
+            whole[base + end].attrs["interval"] = f"{text}; {'; '.join(methods)}"
+    return whole
 
 
 def _measure_set(
-    cube: xr.Dataset, name: str, confidences: list[float], levels: Sequence[str]
+    cube: xr.Dataset, name: str, confidences: list[float], levels: Sequence[str], design: Design
 ) -> dict[str, xr.Dataset]:
     if "pnl" not in cube:
         raise DataError(f"the cube's scenario set {name!r} has no variable 'pnl'")
     n = cube.sizes["scenario"]
     weights = _weights(cube, n)
-    is_sample = weights is None and not name.startswith("stress")
+    sampled = None if name.startswith("stress") else design
     found: dict[str, dict[str, list[Any]]] = {}
     groups = [_groups(cube, level, name) for level in (TOTAL, *levels)]
     shares = None
@@ -143,7 +166,7 @@ def _measure_set(
                 if shares is None:
                     losses = check_losses(sums[0])
                     shares = [tail_shares(losses, level, weights) for level in confidences]
-                columns = _pnl_measures(sums, confidences, weights, shares, is_sample)
+                columns = _pnl_measures(sums, confidences, weights, shares, sampled)
             else:
                 columns = _amount_measures(variable, sums, confidences, weights)
             first = 0
@@ -154,8 +177,13 @@ def _measure_set(
                     found.setdefault(part.level, {}).setdefault(key, []).append(values[rows])
     # A level without groups (an empty book) keeps the variables of the total, without a value.
     none = {key: [pieces[0][:0]] for key, pieces in found[TOTAL].items()}
+    method = "none, no sample" if sampled is None else sampled.method
+    if weights is not None:
+        method += ", weighted"
     return {
-        part.level: _dataset(found.get(part.level, none), part.names, name, confidences, n)
+        part.level: _dataset(
+            found.get(part.level, none), part.names, name, confidences, n
+        ).assign_attrs(method=method)
         for part in groups
     }
 
@@ -203,24 +231,29 @@ def _pnl_measures(
     confidences: list[float],
     weights: Floats | None,
     shares: list[Floats],
-    is_sample: bool,
+    design: Design | None,
 ) -> dict[str, Floats]:
     shape = (len(sums), len(confidences))
     columns = {key + end: np.full(shape, np.nan) for key in _ENDS for end in ("", "_low", "_high")}
     columns["expected_shortfall_contribution"] = np.empty(shape)
     columns["pnl_mean"] = _mean(sums, weights)
     tails = [np.flatnonzero(share) for share in shares]
+    is_simple = weights is None and (design is None or isinstance(design, Independent))
     for row, pnl in enumerate(sums):
         losses = 0.0 - pnl
-        if weights is None:
+        if is_simple:
             losses.sort()
         for column, level in enumerate(confidences):
             at = row, column
             measured = tail_of(losses, level, weights)
             columns["value_at_risk"][at], columns["expected_shortfall"][at] = measured
-            if is_sample:
-                for key, ends in _ENDS.items():
-                    low, high = ends(losses, level, COVERAGE)
+            if design is not None:
+                found = (
+                    [ends(losses, level, COVERAGE) for ends in _ENDS.values()]
+                    if is_simple
+                    else dependent_ends(losses, level, COVERAGE, weights, design)
+                )
+                for key, (low, high) in zip(_ENDS, found, strict=True):
                     columns[f"{key}_low"][at], columns[f"{key}_high"][at] = low, high
             tail = tails[column]
             columns["expected_shortfall_contribution"][at] = (
@@ -278,8 +311,6 @@ def _attrs(key: str) -> dict[str, str]:
     for base, estimator in _ESTIMATORS.items():
         if key in (base, f"{base}_contribution") or key == f"deficit_{base}":
             attrs["estimator"] = estimator
-        elif key in (f"{base}_low", f"{base}_high"):
-            attrs["interval"] = _INTERVALS[base]
     if key.endswith("_p99"):
         attrs["estimator"] = "empirical quantile at 0.99, rank ceil(n c)"
     if key.endswith("_999"):

@@ -24,6 +24,7 @@ from risk.measures import (
 )
 from risk.measures.contribution import tail_shares
 from risk.measures.rollup import group_sums
+from risk.pipeline.designs import sampling_designs
 from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night
 from risk.solvency import position_parts
@@ -65,7 +66,9 @@ def attribute(night: Night, book: pa.Table, assets: list[str]) -> None:
     estimates = compare_estimators(whole, level, es_level, weights=weights)
     _write(folder / "estimates.parquet", estimates, name)
     if weights is None:
-        _write(folder / "convergence.parquet", convergence(whole, level, es_level), name)
+        design = sampling_designs(config).get(name)
+        grown = convergence(whole, level, es_level, design=design)
+        _write(folder / "convergence.parquet", grown, name)
 
     shares = {v: tail_shares(_losses(v, s[0]), es_level, weights) for v, s in sums.items()}
     rows: list[dict[str, Any]] = []

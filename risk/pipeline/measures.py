@@ -21,6 +21,7 @@ from risk.pipeline.adequacy import adequacy
 from risk.pipeline.attribute import attribute
 from risk.pipeline.before import compare_with_before
 from risk.pipeline.branch import compare_branch
+from risk.pipeline.designs import sampling_designs
 from risk.pipeline.explore import explore
 from risk.pipeline.files import read_json, valued_options, write_tree
 from risk.pipeline.greeks import write_greeks
@@ -89,6 +90,7 @@ def _cube(night: Night, book: pa.Table, assets: list[str]) -> None:
             confidences=config.measures.confidence,
             levels=config.cells,
             sets=sampled,
+            designs=sampling_designs(config),
         )
         write_tree(measures, folder / "measures.zarr")
 

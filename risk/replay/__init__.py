@@ -4,6 +4,7 @@ from risk.replay.judge import (
     backtest_facts,
     calibrate_liquidations,
     judge,
+    judge_attribution,
     judge_liquidations,
     z_of_days,
 )
@@ -15,6 +16,7 @@ __all__ = [
     "backtest_facts",
     "calibrate_liquidations",
     "judge",
+    "judge_attribution",
     "judge_liquidations",
     "read_bars",
     "write_bars",

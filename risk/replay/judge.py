@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from scipy import stats
 
 from risk import backtest
+from risk.replay.attribution import attribution_pairs
 from risk.replay.tables import CALIBRATION, TESTS
 from risk.schema import FACTS
 
@@ -197,6 +198,44 @@ def z_of_days(
     return z, float(2.0 * stats.norm.sf(abs(z)))
 
 
+def judge_attribution(nights: pa.Table) -> pa.Table:
+    """Basel's P&L attribution test where the forecast rests on proxies.
+
+    Parameters
+    ----------
+    nights : Table
+        Schema ATTRIBUTION; empty where nothing is proxied.
+
+    Returns
+    -------
+    Table
+        Schema TESTS, under the historical set: `pnl_attribution.<of>.spearman` and
+        `.kolmogorov_smirnov` with their zone, of the whole ``book`` and of its ``proxied``
+        positions alone.
+    """
+    rows: list[dict[str, Any]] = []
+    n = nights.num_rows
+    for of, (hypothetical, theoretical) in attribution_pairs(nights).items():
+        found, note = None, "not applicable: no asset of the book is proxied"
+        if n:
+            try:
+                found = backtest.pnl_attribution(hypothetical, theoretical)
+            except ValueError as error:
+                note = f"not available: {error}"
+        for part in ("spearman", "kolmogorov_smirnov"):
+            rows.append(
+                {"scenario_set": "historical", "confidence": None}
+                | _row(
+                    f"pnl_attribution.{of}.{part}",
+                    n,
+                    statistic=getattr(found, part) if found else None,
+                    zone=found.zone if found else None,
+                    note=None if found else note,
+                )
+            )
+    return pa.Table.from_pylist(rows, schema=TESTS)
+
+
 def judge_liquidations(counts: pa.Table) -> pa.Table:
     """Tests of the liquidation counts of every scenario set.
 
@@ -209,7 +248,9 @@ def judge_liquidations(counts: pa.Table) -> pa.Table:
     -------
     Table
         Schema TESTS: `liquidations.expected`, `liquidations.realised`, `liquidations.mean` (see
-        `z_of_days`) and `liquidations.p99` (Kupiec's test of days beyond the 99 % quantile).
+        `z_of_days`), `liquidations.p99` (Kupiec's test of days beyond the 99 % quantile) and what
+        the history's daily bars make of the same days: `liquidations.daily_bars` (how many they
+        liquidate), `.only_daily` and `.only_marks` (positions one of the two sees alone).
     """
     rows: list[dict[str, Any]] = []
     for name in dict.fromkeys(counts["scenario_set"].to_pylist()):
@@ -232,6 +273,11 @@ def judge_liquidations(counts: pa.Table) -> pa.Table:
                 note=None if z is not None else "not available: every forecast is certain",
             ),
         ]
+        for part in ("realised_daily", "only_daily", "only_marks"):
+            test = "daily_bars" if part == "realised_daily" else part
+            made.append(
+                _row(f"liquidations.{test}", n, statistic=float(sum(mine[part].to_pylist())))
+            )
         beyond = int((realised > bound).sum())
         made += _tried("liquidations.p99", n, partial(backtest.kupiec, beyond, n, 0.99))
         rows += [{"scenario_set": name, "confidence": None} | row for row in made]

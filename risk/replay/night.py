@@ -25,11 +25,13 @@ from risk.liquidation import (
     position_outcomes,
     walk,
 )
+from risk.market.history import universe
 from risk.measures import expected_shortfall, value_at_risk
+from risk.replay.attribution import attribution_row, proxied_assets, proxy_moves
 from risk.replay.causes import day_causes, in_words, what_is_missing
-from risk.replay.forecast import day_drivers, day_ratios, forecast_drivers
+from risk.replay.forecast import Models, day_drivers, day_ratios, fit_models, forecast_drivers
 from risk.replay.shared import Inputs, load_inputs
-from risk.replay.tables import BUCKETS, CAUSES, DAYS, LIQUIDATIONS
+from risk.replay.tables import ATTRIBUTION, BUCKETS, CAUSES, DAYS, LIQUIDATIONS
 from risk.scenarios.moves import Ratios
 from risk.store import file_digest
 
@@ -38,7 +40,13 @@ EDGES = (0.0, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
 N_BUCKETS = len(EDGES) - 1
 
 #: File of each table of a night.
-TABLES = {"days": DAYS, "causes": CAUSES, "liquidations": LIQUIDATIONS, "buckets": BUCKETS}
+TABLES = {
+    "days": DAYS,
+    "causes": CAUSES,
+    "attribution": ATTRIBUTION,
+    "liquidations": LIQUIDATIONS,
+    "buckets": BUCKETS,
+}
 
 #: Files of the workspace that a night reads.
 READS = ("plan.json", "history.npz", "marks.npz", "book.parquet", "ladders/*")
@@ -106,11 +114,21 @@ def replay_night(inputs: Inputs, night: dt.date) -> dict[str, pa.Table]:
     marked = day_ratios(inputs.marks, night, assets)
     is_counted = _countable(inputs, priced & np.isfinite(marked.last[0]))
     hit = is_counted & _liquidated(inputs, day_drivers(marked, assets, night, None))
+    # The same positions on the history's daily bar: what the hours between low and high add.
+    is_both = _countable(inputs, priced & np.isfinite(marked.last[0]) & np.isfinite(moves.last[0]))
+    daily = is_both & _liquidated(inputs, day_drivers(moves, assets, night, None))
+    beside = {
+        "realised_daily": int(daily.sum()),
+        "only_daily": int((daily & ~hit).sum()),
+        "only_marks": int((hit & is_both & ~daily).sum()),
+    }
 
     base = {"night": night, "day": night + dt.timedelta(days=1)}
     causes = day_causes(base, realised, cells, moves, assets) if is_known else []
     cause = in_words(causes) if is_known else what_is_missing(night, lost)
-    sets = dict(_forecasts(inputs, past, is_counted))
+    held = [name for name, flag in zip(assets, priced, strict=True) if flag]
+    models = fit_models(past, inputs.plan, universe(past, night), held) if held else None
+    sets = dict(_forecasts(inputs, past, models, is_counted)) if models else {}
     days, liquidations, buckets = [], [], []
     for name in inputs.plan["sets"]:
         forecast = sets.get(name)
@@ -137,9 +155,27 @@ def replay_night(inputs: Inputs, night: dt.date) -> dict[str, pa.Table]:
             )
         row, parts = _counts(base | {"scenario_set": name}, forecast, is_counted, hit)
         row["deficit_usd"] = float(realised.deficit.sum()) if is_known else None
-        liquidations.append(row)
+        liquidations.append(row | beside)
         buckets += parts
-    rows = {"days": days, "causes": causes, "liquidations": liquidations, "buckets": buckets}
+    attribution = []
+    replayed = inputs.plan["historical"]
+    if replayed and models and is_known:
+        proxied = proxied_assets(past, replayed["windows"], held)
+        if proxied:
+            theory = proxy_moves(moves, inputs.history, night, assets, proxied, models)
+            known = {name: inputs.plan["notional_usd"][name] for name in held}
+            attribution.append(
+                attribution_row(
+                    base, inputs.ladders, realised, theory, proxied, inputs.plan["gap"], known
+                )
+            )
+    rows = {
+        "days": days,
+        "causes": causes,
+        "attribution": attribution,
+        "liquidations": liquidations,
+        "buckets": buckets,
+    }
     return {name: pa.Table.from_pylist(rows[name], schema=kind) for name, kind in TABLES.items()}
 
 
@@ -161,11 +197,11 @@ class Forecast:
 
 
 def _forecasts(
-    inputs: Inputs, past: xr.Dataset, is_counted: np.ndarray
+    inputs: Inputs, past: xr.Dataset, models: Models, is_counted: np.ndarray
 ) -> Iterator[tuple[str, Forecast]]:
     """Every wanted set's forecast."""
     records: dict[str, list[xr.Dataset]] = {}
-    for name, drivers in forecast_drivers(past, inputs.plan, inputs.assets):
+    for name, drivers in forecast_drivers(past, inputs.plan, inputs.assets, models=models):
         records.setdefault(name, []).append(drivers)
     for name, parts in records.items():
         n = [part.sizes["scenario"] for part in parts]

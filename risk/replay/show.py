@@ -13,6 +13,9 @@ from risk.store import Run
 #: Exceedances listed, the latest last.
 N_LISTED = 10
 
+#: Days listed on which daily bars and marks liquidate other positions.
+N_WORST = 5
+
 
 class TextTable(NamedTuple):
     """A title, the columns, the rows, and how many of the columns are text."""
@@ -24,19 +27,23 @@ class TextTable(NamedTuple):
 
 
 def text_tables(run: Run) -> tuple[TextTable, ...]:
-    """Tests by set and level, the exceedances with their cause, and the liquidation counts."""
-    days, tests, counts = (
+    """Tests, the rest of them, exceedances with their cause, attribution and liquidations."""
+    days, tests, counts, nights, attributed = (
         pq.read_table(run.path / f"{name}.parquet", partitioning=None)
-        for name in ("days", "tests", "calibration")
+        for name in ("days", "tests", "calibration", "liquidations", "attribution")
     )
-    return _tests(days, tests), _exceedances(days), _counts(counts, tests)
+    return (
+        _tests(days, tests),
+        _scores(tests),
+        _exceedances(days),
+        _attribution(tests, attributed),
+        _counts(counts, tests),
+        _bars(nights),
+    )
 
 
 def _tests(days: pa.Table, tests: pa.Table) -> TextTable:
-    found: dict[tuple[str, float], dict[str, Any]] = {}
-    for row in tests.to_pylist():
-        if row["confidence"] is not None:
-            found.setdefault((row["scenario_set"], row["confidence"]), {})[row["test"]] = row
+    found = _by_level(tests)
     rows = [
         [
             name.replace("_", " "),
@@ -58,6 +65,83 @@ def _tests(days: pa.Table, tests: pa.Table) -> TextTable:
                "Christoffersen p", "DQ p", "Du-Escanciano p", "Z2"]  # fmt: skip
     title = f"Backtest of the nights {nights[0]} to {nights[-1]}, one day ahead"
     return TextTable(title, columns, rows, 1)
+
+
+def _scores(tests: pa.Table) -> TextTable:
+    """The tests that did not fit beside the zone, and the scores."""
+    found = _by_level(tests)
+    columns = {
+        "binomial p": ("binomial", "p_value"),
+        "first failure p": ("time_until_first_failure", "p_value"),
+        "independence p": ("christoffersen.independence", "exact_p_value"),
+        "Du-Esc. lagged p": ("du_escanciano.conditional", "p_value"),
+        "Z1": ("acerbi_szekely.z1", "statistic"),
+        "quantile loss": ("quantile_loss", "statistic"),
+        "Fissler-Ziegel": ("fissler_ziegel_loss", "statistic"),
+    }
+    rows = [
+        [
+            name.replace("_", " "),
+            f"{level:.4g}",
+            *(_number(of[test], field) for test, field in columns.values()),
+        ]
+        for (name, level), of in found.items()
+    ]
+    title = "Further tests and scores (a score is only compared with that of another forecast)"
+    return TextTable(title, ["scenario set", "level", *columns], rows, 1)
+
+
+def _attribution(tests: pa.Table, nights: pa.Table) -> TextTable:
+    """Whether the proxy rule moves with what it stands for."""
+    rows = {row["test"]: row for row in tests.to_pylist() if row["confidence"] is None}
+    whose = {"book": "whole book", "proxied": "proxied positions"}
+    shown = []
+    for of, words in whose.items():
+        both = [rows[f"pnl_attribution.{of}.{part}"] for part in ("spearman", "kolmogorov_smirnov")]
+        zone = both[0]["zone"] or "n/a"
+        shown.append(
+            [words, zone, f"{both[0]['n_days']:,}", *(_number(row, "statistic") for row in both)]
+        )
+    assets = sorted({name for text in nights["proxied"].to_pylist() for name in text.split(", ")})
+    note = ", ".join(assets) if assets else "not applicable, nothing is proxied"
+    title = f"P&L attribution, proxied moves against real ones ({note})"
+    columns = ["P&L of", "zone", "days", "Spearman", "Kolmogorov-Smirnov"]
+    return TextTable(title, columns, shown, 2)
+
+
+def _bars(nights: pa.Table) -> TextTable:
+    """What daily bars make of the days that marks were counted on: the worst days and all."""
+    first = nights["scenario_set"][0].as_py()
+    rows = [row for row in nights.to_pylist() if row["scenario_set"] == first]
+    total = {"day": "all"} | {
+        name: sum(row[name] for row in rows)
+        for name in ("realised", "realised_daily", "only_daily", "only_marks")
+    }
+    differ = [row for row in rows if row["only_daily"] or row["only_marks"]]
+    differ.sort(key=lambda row: (-row["only_daily"] - row["only_marks"], row["day"]))
+    shown = [
+        [
+            str(row["day"]),
+            f"{row['realised']:,}",
+            f"{row['realised_daily']:,}",
+            f"{row['only_daily']:,}",
+            f"{row['only_marks']:,}",
+            "n/a"
+            if not row["realised"]
+            else f"{row['realised_daily'] / row['realised'] - 1.0:+.2%}",
+        ]
+        for row in [*differ[:N_WORST], total]
+    ]
+    columns = ["day", "on marks", "on daily bars", "only daily", "only marks", "error"]
+    return TextTable("Liquidations on daily bars, against the marks", columns, shown, 1)
+
+
+def _by_level(tests: pa.Table) -> dict[tuple[str, float], dict[str, Any]]:
+    found: dict[tuple[str, float], dict[str, Any]] = {}
+    for row in tests.to_pylist():
+        if row["confidence"] is not None:
+            found.setdefault((row["scenario_set"], row["confidence"]), {})[row["test"]] = row
+    return found
 
 
 def _exceedances(days: pa.Table) -> TextTable:
@@ -98,7 +182,7 @@ def _counts(calibration: pa.Table, tests: pa.Table) -> TextTable:
     whole = {
         (row["scenario_set"], row["test"]): row
         for row in tests.to_pylist()
-        if row["confidence"] is None
+        if row["confidence"] is None and row["test"].startswith("liquidations.")
     }
     for name in dict.fromkeys(name for name, _ in whole):
         expected, realised, mean = (
@@ -116,4 +200,7 @@ def _counts(calibration: pa.Table, tests: pa.Table) -> TextTable:
 
 
 def _number(row: dict[str, Any], field: str) -> str:
-    return "n/a" if row[field] is None else f"{row[field]:.3f}"
+    value = row[field]
+    if value is None:
+        return "n/a"
+    return f"{value:.3f}" if abs(value) < 1e4 else f"{value:.4g}"

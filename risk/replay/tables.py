@@ -47,11 +47,25 @@ CAUSES = _schema(
     ("last", _NUMBER, "1", "its last"),
 )
 
+#: One row per night on which a priced asset of the book is proxied in some window.
+ATTRIBUTION = _schema(
+    *_NIGHT[:2],
+    ("proxied", _TEXT, "", "assets without a price of their own in some window of the forecast"),
+    ("proxied_share", _NUMBER, "1", "their share of the priced notional"),
+    ("hypothetical_usd", _NUMBER, "USD", "P&L of the book under the day's real moves"),
+    ("theoretical_usd", _NUMBER, "USD", "the same, proxied assets moving as the proxy rule says"),
+    ("proxied_hypothetical_usd", _NUMBER, "USD", "of the positions in proxied assets alone"),
+    ("proxied_theoretical_usd", _NUMBER, "USD", "likewise"),
+)
+
 LIQUIDATIONS = _schema(
     *_NIGHT,
     ("n_positions", _COUNT, "1", "positions with a forecast and a whole day of prices"),
     ("expected", _NUMBER, "1", "sum of their liquidation probabilities", "null"),
-    ("realised", _COUNT, "1", "how many the day's prices liquidate"),
+    ("realised", _COUNT, "1", "how many the day's prices liquidate: marks where there are some"),
+    ("realised_daily", _COUNT, "1", "how many the history's daily low and high liquidate"),
+    ("only_daily", _COUNT, "1", "liquidated by the daily bar and not by the marks"),
+    ("only_marks", _COUNT, "1", "liquidated by the marks and not by the daily bar"),
     ("variance", _NUMBER, "1", "of the forecast count, over the scenarios", "null"),
     ("forecast_p99", _NUMBER, "1", "99 % quantile of the forecast count", "null"),
     ("expected_deficit_usd", _NUMBER, "USD", "mean deficit of the scenarios", "null"),
@@ -87,7 +101,7 @@ TESTS = _schema(
     ("statistic", _NUMBER, "1", "null: not available, see the note", "null"),
     ("p_value", _NUMBER, "1", "null: the test has none", "null"),
     ("exact_p_value", _NUMBER, "1", "for this number of days", "null"),
-    ("zone", _TEXT, "", "traffic light only", "null"),
+    ("zone", _TEXT, "", "of the traffic light and of P&L attribution", "null"),
     ("n_days", _COUNT, "1", "days the test could use"),
     ("note", _TEXT, "", "why there is no number", "null"),
 )
