@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from risk.reports import choose
+from risk.reports.exposures import group_words
 from risk.reports.inputs import ReportInputs
 from risk.reports.limits import LimitState, evaluate_limits
 from risk.reports.view import Facts, label
@@ -81,14 +83,17 @@ def _coverage(facts: Facts, inputs: ReportInputs) -> list[Sentence]:
 
 def _limits(facts: Facts, inputs: ReportInputs) -> list[Sentence]:
     found: list[Sentence] = []
+    names = group_words(inputs)
     for rank, item in enumerate(limit_states(facts, inputs), 1):
         if item.state not in ("breach", "warning") or len(found) == N_LIMIT_LINES:
             continue
         state: State = "breach" if item.state == "breach" else "warning"
         level = f"limit.{rank}.{state}"
-        text = "{name}: {used} against a {word} level of {level}. Owner: {owner}."
+        text = "{name}{whose}: {used} against a {word} level of {level}{more}. Owner: {owner}."
         sentence = Markup(text).format(
             name=label(item.limit.name),
+            whose=Markup(" ({})").format(label(_group(item, names))) if item.group else "",
+            more=_how_many(facts, rank, item.limit.where) if item.group else "",
             used=facts.number(f"limit.{rank}.used", unit=True, missing="n/a (unbounded)"),
             word=state,
             level=facts.number(level, unit=True),
@@ -96,6 +101,22 @@ def _limits(facts: Facts, inputs: ReportInputs) -> list[Sentence]:
         )
         found.append(Sentence(state, sentence, "limits"))
     return found
+
+
+def _group(item: LimitState, names: Mapping[tuple[str, str], str]) -> str:
+    return names.get((item.limit.level or "", item.group), item.group)
+
+
+def _how_many(facts: Facts, rank: int, where: str) -> Markup:
+    """Of how many groups a limit by level was crossed, where it was judged by more than one."""
+    if (facts.value(f"limit.{rank}.n_groups") or 0) < 2:
+        return Markup("")
+    return Markup("; {where}, {bad} in breach and {near} at warning of {all}").format(
+        where=label(where),
+        bad=facts.number(f"limit.{rank}.n_breach"),
+        near=facts.number(f"limit.{rank}.n_warning"),
+        all=facts.number(f"limit.{rank}.n_groups"),
+    )
 
 
 def _funds(facts: Facts, inputs: ReportInputs) -> list[Sentence]:

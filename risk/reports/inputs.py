@@ -173,6 +173,8 @@ class ReportInputs:
         its attribute `long_name`.
     sections : tuple of Section
         Further sections of the officer's report, in the order of the page.
+    exposures : Table or None
+        How the book is spread: schema ``risk.reports.exposures.EXPOSURES``.
     """
 
     as_of: date
@@ -197,3 +199,4 @@ class ReportInputs:
     quality: tuple[QualityCheck, ...] = ()
     gap_sensitivity: xr.Dataset | None = None
     sections: tuple[Section, ...] = ()
+    exposures: pa.Table | None = None
