@@ -88,9 +88,8 @@ def _of_assets(calibration: xr.Dataset | None, name: str, assets: np.ndarray) ->
     """A number of every asset, NaN where there is none."""
     if calibration is None or name not in calibration:
         return np.full(len(assets), np.nan)
-    known = dict(
-        zip(calibration["asset"].values.astype(str), calibration[name].values, strict=True)
-    )
+    names = [str(asset) for asset in calibration["asset"].values]
+    known = dict(zip(names, calibration[name].values, strict=True))
     return np.array([known.get(str(asset), np.nan) for asset in assets], "f8")
 
 

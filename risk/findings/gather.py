@@ -20,6 +20,7 @@ from risk.findings.exposures import exposures
 from risk.findings.identity import parameters, run_identity
 from risk.findings.margins import margin_summary
 from risk.findings.quality import quality
+from risk.findings.reconcile import reconcile
 from risk.findings.sections import sections
 from risk.findings.stresses import sampled_deficits, stress_totals, worst_accounts
 from risk.reports import (
@@ -53,7 +54,7 @@ def report_inputs(
         "measures": measures,
         "totals": {name: _total_pnl(cube, name) for name in config.scenarios.names},
         "stresses": stresses,
-        "coverage": pq.read_table(folder / "coverage.parquet"),
+        "coverage": (covered := pq.read_table(folder / "coverage.parquet")),
         "coverage_floor": config.measures.coverage_floor,
         "reasons": reasons(book, quarantine),
         "margin": margin_summary(book),
@@ -68,6 +69,7 @@ def report_inputs(
         "capital": _table(folder / "capital.parquet"),
         "gap_sensitivity": _stored(folder / "gap_sensitivity.zarr"),
         "sections": sections(folder, config),
+        "reconciled": reconcile(book, covered, cube, measures, snapshot),
         "exposures": exposures(book, _stored(folder / "calibration.zarr")),
         "run": run_identity(config, run_id, inputs, market, snapshot, measures),
     }
@@ -117,6 +119,12 @@ def breaches(facts: pa.Table, inputs: ReportInputs) -> tuple[str, ...]:
                 found.append(
                     f"coverage: {share:.2%} of the {what} priced, floor {inputs.coverage_floor:.2%}"
                 )
+    found += [
+        f"reconciliation: {one.name}: {one.left:,.2f} {one.left_words}, {one.right:,.2f} "
+        f"{one.right_words}"
+        for one in inputs.reconciled
+        if not one.is_equal
+    ]
     return tuple(found)
 
 

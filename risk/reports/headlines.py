@@ -41,7 +41,7 @@ def limit_states(facts: Facts, inputs: ReportInputs) -> tuple[LimitState, ...]:
 def overall_state(facts: Facts, inputs: ReportInputs) -> State:
     """The worst of coverage, limits and funds; breach is exit status 3."""
     states = {item.state for item in limit_states(facts, inputs)}
-    if choose.below_floor(inputs) or "breach" in states:
+    if choose.below_floor(inputs) or choose.unreconciled(inputs) or "breach" in states:
         return "breach"
     uncovered = facts.value("stress.worst_uncovered")
     if "warning" in states or (uncovered or 0.0) > 0.0:
@@ -78,7 +78,12 @@ def _coverage(facts: Facts, inputs: ReportInputs) -> list[Sentence]:
         text = "{count} of the positions and {notional} of the notional are priced; the floor is "
         text += "{floor}."
     state: State = "breach" if below else "note"
-    return [Sentence(state, Markup(text).format(**words), "coverage")]
+    found = [Sentence(state, Markup(text).format(**words), "coverage")]
+    if choose.unreconciled(inputs):
+        text = "{n} of {all} totals do not reconcile: no number of this report can be relied on."
+        words = {"n": facts.number("reconciled.failed"), "all": facts.number("reconciled.all")}
+        found.insert(0, Sentence("breach", Markup(text).format(**words), "coverage"))
+    return found
 
 
 def _limits(facts: Facts, inputs: ReportInputs) -> list[Sentence]:
@@ -92,7 +97,7 @@ def _limits(facts: Facts, inputs: ReportInputs) -> list[Sentence]:
         text = "{name}{whose}: {used} against a {word} level of {level}{more}. Owner: {owner}."
         sentence = Markup(text).format(
             name=label(item.limit.name),
-            whose=Markup(" ({})").format(label(_group(item, names))) if item.group else "",
+            whose=Markup(" ({})").format(label(_group(item, names))) if item.n_groups > 1 else "",
             more=_how_many(facts, rank, item.limit.where) if item.group else "",
             used=facts.number(f"limit.{rank}.used", unit=True, missing="n/a (unbounded)"),
             word=state,

@@ -79,6 +79,8 @@ class Limit(BaseModel):
         if isinstance(self.scope, str):
             return self.scope
         ((level, group),) = self.scope.items()
+        if level == "total":
+            return "whole book"
         return f"each {level}" if group == EVERY else f"{level} {group}"
 
     @property
