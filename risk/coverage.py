@@ -120,7 +120,8 @@ def coverage(
         if name == "in":
             count, amount = n_rows, known
         elif name == "quarantined":
-            count, amount = n_bad, None
+            # A row that breaks a rule has no notional to count; no such row has none to miss.
+            count, amount = n_bad, None if n_bad else 0.0
         else:
             count = int(members[name].sum())
             amount = float(np.nansum(notional[members[name]]))

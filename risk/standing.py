@@ -82,7 +82,7 @@ def limit_changes(limits: tuple[Limit, ...], before: pa.Table | None, after: pa.
         rows.append(
             {
                 "limit": limit.name,
-                "scope": limit.scope,
+                "scope": limit.where,
                 "owner": limit.owner,
                 "measure": limit.measure,
                 "value_before": value_before,

@@ -25,6 +25,7 @@ from risk.reports import (
     RunIdentity,
     load_limits,
 )
+from risk.reports.exposures import EXPOSURES
 from risk.schema import COVERAGE
 
 ROOT = Path(__file__).parents[1]
@@ -227,6 +228,7 @@ def make_inputs(**changes: Any) -> ReportInputs:
             QualityCheck("Duplicate position ids", "pass", "none"),
             QualityCheck("Tier recursion", "pass", "maintenance is continuous in every table"),
         ),
+        exposures=_exposures(cells),
         gap_sensitivity=xr.Dataset(
             {
                 "worst_stress_deficit": (
@@ -240,6 +242,37 @@ def make_inputs(**changes: Any) -> ReportInputs:
         ),
     )
     return dataclasses.replace(inputs, **changes)
+
+
+def _exposures(cells: list[tuple[str, str, str, float]]) -> pa.Table:
+    """Cells summed by level, a quarter of the notional being equity, and two made-up accounts."""
+    members = {"total": lambda _: "all", "venue": lambda c: c[1], "asset": lambda c: c[0]}
+    members["account"] = lambda c: "acct-1" if c[2] == "long" else "acct-2"
+    whole = math.fsum(cell[3] for cell in cells)
+    rows = []
+    for level, group_of in members.items():
+        held: dict[str, float] = {}
+        net: dict[str, float] = {}
+        for cell in cells:
+            group = group_of(cell)
+            held[group] = held.get(group, 0.0) + cell[3]
+            net[group] = net.get(group, 0.0) + cell[3] * (1 if cell[2] == "long" else -1)
+        spread = math.fsum((amount / whole) ** 2 for amount in held.values())
+        rows += [
+            {
+                "level": level,
+                "group": group,
+                "n_groups": len(held),
+                "herfindahl": spread,
+                "n_positions": 10,
+                "notional_usd": amount,
+                "equity_usd": 0.25 * amount,
+                "market_exposure_usd": net[group],
+                "correlated_loss_usd": 0.03 * abs(net[group]),
+            }
+            for group, amount in held.items()
+        ]
+    return pa.Table.from_pylist(rows, schema=EXPOSURES)
 
 
 def _identity() -> RunIdentity:

@@ -270,3 +270,13 @@ def test_an_empty_book_is_refused_unless_allowed(sample, tmp_path):
         )
     )
     assert run.coverage["n_positions"][0].as_py() == 0
+
+
+def test_every_limit_of_the_inventory_is_judged_and_every_total_reconciles(finished):
+    facts = finished.facts
+    values = dict(zip(facts["fact_id"].to_pylist(), facts["value"].to_pylist(), strict=True))
+    assert values["limits.not_evaluated"] == 0
+    assert values["limits.all"] >= 20
+    assert values["reconciled.failed"] == 0
+    assert values["reconciled.1.left"] == 2000
+    assert values["reconciled.2.left"] == pytest.approx(values["coverage.notional.in"], rel=1e-12)

@@ -206,7 +206,7 @@ def crypto_exposures(
     lines.add("exposure", "Group 2 exposure", exposure, "USD",
               "SCO60.116: larger leg of each coin, delta-adjusted")  # fmt: skip
     tier_1 = lines.value("tier_1")
-    lines.add("tier_1", "Tier 1 capital", tier_1, "USD", "Ledger")
+    lines.add("tier_1", "Tier 1 capital", tier_1, "USD", "Ledger, tier 1 capital")
     if tier_1 <= 0.0:
         lines.add("share", "Exposure over tier 1", None, "%", note="no tier 1 capital is given")
         return lines

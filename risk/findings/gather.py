@@ -16,12 +16,15 @@ from risk.capital import adequacy, load_capital
 from risk.config import Config
 from risk.coverage import reasons
 from risk.cube import open_cube, open_tree, read_dataset, total
+from risk.findings.exposures import exposures
 from risk.findings.identity import parameters, run_identity
 from risk.findings.margins import margin_summary
 from risk.findings.quality import quality
+from risk.findings.reconcile import reconcile
 from risk.findings.sections import sections
 from risk.findings.stresses import sampled_deficits, stress_totals, worst_accounts
 from risk.reports import (
+    LimitState,
     PreviousNight,
     ReportInputs,
     load_limits,
@@ -29,6 +32,7 @@ from risk.reports import (
     render_officer,
 )
 from risk.reports.choose import SET_WORDS, headline, words
+from risk.reports.exposures import group_words
 from risk.reports.headlines import limit_states
 from risk.reports.view import Facts
 
@@ -50,7 +54,7 @@ def report_inputs(
         "measures": measures,
         "totals": {name: _total_pnl(cube, name) for name in config.scenarios.names},
         "stresses": stresses,
-        "coverage": pq.read_table(folder / "coverage.parquet"),
+        "coverage": (covered := pq.read_table(folder / "coverage.parquet")),
         "coverage_floor": config.measures.coverage_floor,
         "reasons": reasons(book, quarantine),
         "margin": margin_summary(book),
@@ -65,6 +69,8 @@ def report_inputs(
         "capital": _table(folder / "capital.parquet"),
         "gap_sensitivity": _stored(folder / "gap_sensitivity.zarr"),
         "sections": sections(folder, config),
+        "reconciled": reconcile(book, covered, cube, measures, snapshot),
+        "exposures": exposures(book, _stored(folder / "calibration.zarr")),
         "run": run_identity(config, run_id, inputs, market, snapshot, measures),
     }
     draft = ReportInputs(contributors=_contributors(measures, "", 0.0), **base)
@@ -99,9 +105,10 @@ def write_reports(folder: Path, facts: pa.Table, inputs: ReportInputs) -> None:
 
 def breaches(facts: pa.Table, inputs: ReportInputs) -> tuple[str, ...]:
     """One sentence per breached limit, and one if coverage is below its floor."""
-    view = Facts(facts)
+    view, names = Facts(facts), group_words(inputs)
     found = [
-        f"{state.limit.name}: {state.value:,.2f} against {state.limit.breach:,.2f}"
+        f"{state.limit.name}{_whose(state, names)}: "
+        f"{state.value:,.2f} against {state.limit.breach:,.2f}"
         for state in limit_states(view, inputs)
         if state.state == "breach" and state.value is not None
     ]
@@ -112,7 +119,20 @@ def breaches(facts: pa.Table, inputs: ReportInputs) -> tuple[str, ...]:
                 found.append(
                     f"coverage: {share:.2%} of the {what} priced, floor {inputs.coverage_floor:.2%}"
                 )
+    found += [
+        f"reconciliation: {one.name}: {one.left:,.2f} {one.left_words}, {one.right:,.2f} "
+        f"{one.right_words}"
+        for one in inputs.reconciled
+        if not one.is_equal
+    ]
     return tuple(found)
+
+
+def _whose(state: LimitState, names: Mapping[tuple[str, str], str]) -> str:
+    """The worst group of a limit by level, in brackets."""
+    if not state.limit.level or not state.group:
+        return ""
+    return f" ({names.get((state.limit.level, state.group), state.group)})"
 
 
 def _stored(path: Path) -> xr.Dataset | None:

@@ -23,6 +23,7 @@ from risk.pipeline.night import Night, Progress
 from risk.pipeline.pools import write_pools
 from risk.pipeline.scenarios import path_settings, scenario_labels
 from risk.snapshot import load_snapshot
+from risk.snapshot.recount import recount
 from risk.worker import version
 
 
@@ -61,6 +62,10 @@ def load_book(night: Night, progress: Progress | None = None) -> None:
             "n_rows": snapshot.n_rows,
             "is_synthetic": snapshot.is_synthetic,
             "notes": list(snapshot.notes),
+            # What a what-if book holds is in no file.
+            "recount": None
+            if config.what_if
+            else recount(snapshot.path, snapshot.quarantine)._asdict(),
         },
     )
 

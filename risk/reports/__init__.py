@@ -10,6 +10,7 @@ from risk.reports.inputs import (
     MarginSummary,
     PreviousNight,
     QualityCheck,
+    Reconciled,
     ReportInputs,
     RunIdentity,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "MarginSummary",
     "PreviousNight",
     "QualityCheck",
+    "Reconciled",
     "ReportInputs",
     "RunIdentity",
     "Section",

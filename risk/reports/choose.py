@@ -268,6 +268,11 @@ def below_floor(inputs: ReportInputs) -> bool:
     return any(not share >= inputs.coverage_floor for share in shares) or not shares
 
 
+def unreconciled(inputs: ReportInputs) -> bool:
+    """Whether a total differs from what it must be equal to."""
+    return any(not one.is_equal for one in inputs.reconciled)
+
+
 def finite(value: object) -> float | None:
     """A number, or none for what is missing, not a number or infinite."""
     if value is None:

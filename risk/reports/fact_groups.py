@@ -149,6 +149,13 @@ def book_facts(inputs: ReportInputs, add: Add) -> None:
         add(f"coverage.notional.{status}", row["notional_usd"], "USD", status)
         add(f"coverage.share.{status}", _percent(row["share"]), "%", status, 2)
         add(f"coverage.notional_share.{status}", _percent(row["notional_share"]), "%", status, 2)
+    for rank, one in enumerate(inputs.reconciled, 1):
+        add(f"reconciled.{rank}.left", one.left, one.unit, f"{one.name}, {one.left_words}")
+        add(f"reconciled.{rank}.right", one.right, one.unit, f"{one.name}, {one.right_words}")
+        add(f"reconciled.{rank}.difference", one.left - one.right, one.unit, one.name)
+    lost = sum(not one.is_equal for one in inputs.reconciled)
+    add("reconciled.failed", lost, "1", "totals that do not add up")
+    add("reconciled.all", len(inputs.reconciled), "1", "totals that were added up twice")
     add("coverage.floor", 100.0 * inputs.coverage_floor, "%", "least share to be priced")
     for rank, row in enumerate(inputs.reasons.to_pylist()[: choose.N_REASONS], 1):
         add(f"reason.{rank}.n_positions", row["n_positions"], "1", row["reason"])

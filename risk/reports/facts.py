@@ -12,9 +12,10 @@ import pyarrow as pa
 import xarray as xr
 
 from risk.reports import choose
+from risk.reports.exposures import exposure_facts
 from risk.reports.fact_groups import Add, book_facts, liquidation_facts, run_facts, stress_facts
 from risk.reports.inputs import ReportInputs
-from risk.reports.limits import CHANGES, evaluate_limits, limit_changes
+from risk.reports.limits import CHANGES, evaluate_limits, first_change, limit_changes
 from risk.reports.view import money_decimals
 from risk.schema import FACTS
 
@@ -76,6 +77,7 @@ def collect_facts(inputs: ReportInputs) -> pa.Table:
         for fact in section.facts:
             add(fact.fact_id, fact.value, fact.unit, fact.scope, fact.decimals)
     _share_facts(inputs, add, rows)
+    exposure_facts(inputs, add, rows)
     _limit_facts(inputs, add, {fact_id: row[0] for fact_id, row in rows.items()}, rows)
     values, units, decimals, scopes = (list(column) for column in zip(*rows.values(), strict=True))
     # A limit is judged on an infinite use of an empty fund, but no page prints an infinity.
@@ -149,9 +151,15 @@ def _share_facts(
 ) -> None:
     top = choose.headline(inputs)
     group = choose.group_names(inputs, "total")[0]
-    var = choose.measure_id("value_at_risk", top.scenario_set, "total", group, top.value_at_risk)
     equity = inputs.margin.equity_usd
-    for name, fact_id in (("value_at_risk", var), ("stress.worst_loss", "stress.worst_loss")):
+    wanted = {
+        name: choose.measure_id(name, top.scenario_set, "total", group, level)
+        for name, level in (
+            ("value_at_risk", top.value_at_risk),
+            ("expected_shortfall", top.expected_shortfall),
+        )
+    }
+    for name, fact_id in (*wanted.items(), ("stress.worst_loss", "stress.worst_loss")):
         value = rows[fact_id][0]
         share = 100.0 * value / equity if value is not None and equity > 0 else None
         add(f"share_of_collateral.{name}", share, "%", f"{fact_id} over the holders' equity")
@@ -164,10 +172,10 @@ def _limit_facts(
     rows: dict[str, tuple[float | None, str, int, str]],
 ) -> None:
     states = evaluate_limits(inputs.limits, values)
-    changes = limit_changes(inputs, states)
+    changes = limit_changes(inputs, values, states)
     for rank, state in enumerate(states, 1):
         limit = state.limit
-        _, unit, decimals, _ = rows.get(limit.measure, (None, "1", 2, ""))
+        _, unit, decimals, _ = rows.get(state.fact_id, (None, "1", 2, ""))
         scope = f"limit {limit.name}"
         add(f"limit.{rank}.used", state.value, unit, scope, decimals)
         add(f"limit.{rank}.warning", limit.warning, unit, scope, decimals)
@@ -176,12 +184,14 @@ def _limit_facts(
         part, whole = (state.value, limit.breach) if above else (limit.breach, state.value)
         use = 100.0 * part / whole if part is not None and whole else None
         add(f"limit.{rank}.utilisation", use, "%", scope, 0)
+        for name in ("n_groups", "n_breach", "n_warning") if limit.level else ():
+            add(f"limit.{rank}.{name}", getattr(state, name), "1", f"{scope}, {limit.where}")
         if inputs.previous is not None:
-            before = inputs.previous.values.get(limit.measure)
+            before = inputs.previous.values.get(state.fact_id)
             add(f"limit.{rank}.before", before, unit, f"{scope}, night before", decimals)
     if inputs.previous is not None:
         for word in CHANGES:
-            count = sum(found == word for found in changes)
+            count = sum(first_change(found) == word for found in changes)
             add(f"limits.{word}", count, "1", f"limits {word} since the night before")
     for word in ("breach", "warning", "within", "not evaluated"):
         count = sum(state.state == word for state in states)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from risk.reports import choose
+from risk.reports.exposures import group_words
 from risk.reports.inputs import ReportInputs
 from risk.reports.limits import LimitState, evaluate_limits
 from risk.reports.view import Facts, label
@@ -39,7 +41,7 @@ def limit_states(facts: Facts, inputs: ReportInputs) -> tuple[LimitState, ...]:
 def overall_state(facts: Facts, inputs: ReportInputs) -> State:
     """The worst of coverage, limits and funds; breach is exit status 3."""
     states = {item.state for item in limit_states(facts, inputs)}
-    if choose.below_floor(inputs) or "breach" in states:
+    if choose.below_floor(inputs) or choose.unreconciled(inputs) or "breach" in states:
         return "breach"
     uncovered = facts.value("stress.worst_uncovered")
     if "warning" in states or (uncovered or 0.0) > 0.0:
@@ -76,19 +78,27 @@ def _coverage(facts: Facts, inputs: ReportInputs) -> list[Sentence]:
         text = "{count} of the positions and {notional} of the notional are priced; the floor is "
         text += "{floor}."
     state: State = "breach" if below else "note"
-    return [Sentence(state, Markup(text).format(**words), "coverage")]
+    found = [Sentence(state, Markup(text).format(**words), "coverage")]
+    if choose.unreconciled(inputs):
+        text = "{n} of {all} totals do not reconcile: no number of this report can be relied on."
+        words = {"n": facts.number("reconciled.failed"), "all": facts.number("reconciled.all")}
+        found.insert(0, Sentence("breach", Markup(text).format(**words), "coverage"))
+    return found
 
 
 def _limits(facts: Facts, inputs: ReportInputs) -> list[Sentence]:
     found: list[Sentence] = []
+    names = group_words(inputs)
     for rank, item in enumerate(limit_states(facts, inputs), 1):
         if item.state not in ("breach", "warning") or len(found) == N_LIMIT_LINES:
             continue
         state: State = "breach" if item.state == "breach" else "warning"
         level = f"limit.{rank}.{state}"
-        text = "{name}: {used} against a {word} level of {level}. Owner: {owner}."
+        text = "{name}{whose}: {used} against a {word} level of {level}{more}. Owner: {owner}."
         sentence = Markup(text).format(
             name=label(item.limit.name),
+            whose=Markup(" ({})").format(label(_group(item, names))) if item.n_groups > 1 else "",
+            more=_how_many(facts, rank, item.limit.where) if item.group else "",
             used=facts.number(f"limit.{rank}.used", unit=True, missing="n/a (unbounded)"),
             word=state,
             level=facts.number(level, unit=True),
@@ -96,6 +106,22 @@ def _limits(facts: Facts, inputs: ReportInputs) -> list[Sentence]:
         )
         found.append(Sentence(state, sentence, "limits"))
     return found
+
+
+def _group(item: LimitState, names: Mapping[tuple[str, str], str]) -> str:
+    return names.get((item.limit.level or "", item.group), item.group)
+
+
+def _how_many(facts: Facts, rank: int, where: str) -> Markup:
+    """Of how many groups a limit by level was crossed, where it was judged by more than one."""
+    if (facts.value(f"limit.{rank}.n_groups") or 0) < 2:
+        return Markup("")
+    return Markup("; {where}, {bad} in breach and {near} at warning of {all}").format(
+        where=label(where),
+        bad=facts.number(f"limit.{rank}.n_breach"),
+        near=facts.number(f"limit.{rank}.n_warning"),
+        all=facts.number(f"limit.{rank}.n_groups"),
+    )
 
 
 def _funds(facts: Facts, inputs: ReportInputs) -> list[Sentence]:

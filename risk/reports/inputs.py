@@ -103,6 +103,42 @@ class QualityCheck:
 
 
 @dataclass(frozen=True)
+class Reconciled:
+    """Two amounts that must be the same: what each is, and whether they are.
+
+    Attributes
+    ----------
+    name, left_words, right_words : str
+    left, right : float
+    unit : str
+    scale : float
+        Size of what was added up, where sums of both signs cancel.
+    """
+
+    name: str
+    left_words: str
+    left: float
+    right_words: str
+    right: float
+    unit: str
+    scale: float = 0.0
+
+    @property
+    def is_equal(self) -> bool:
+        """Equal but for the rounding of sums: to a billionth of what was added up.
+
+        Examples
+        --------
+        >>> Reconciled("rows", "in", 7.0, "out", 7.0, "1").is_equal
+        True
+        >>> Reconciled("rows", "in", 7.0, "out", 6.0, "1").is_equal
+        False
+        """
+        size = max(abs(self.left), abs(self.right), self.scale)
+        return abs(self.left - self.right) <= 1e-9 * size
+
+
+@dataclass(frozen=True)
 class PreviousNight:
     """What tonight is compared with.
 
@@ -173,6 +209,10 @@ class ReportInputs:
         its attribute `long_name`.
     sections : tuple of Section
         Further sections of the officer's report, in the order of the page.
+    exposures : Table or None
+        How the book is spread: schema ``risk.reports.exposures.EXPOSURES``.
+    reconciled : tuple of Reconciled
+        Totals beside what they must be equal to.
     """
 
     as_of: date
@@ -197,3 +237,5 @@ class ReportInputs:
     quality: tuple[QualityCheck, ...] = ()
     gap_sensitivity: xr.Dataset | None = None
     sections: tuple[Section, ...] = ()
+    exposures: pa.Table | None = None
+    reconciled: tuple[Reconciled, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -14,8 +14,9 @@ import pyarrow as pa
 from markupsafe import Markup
 
 from risk.reports import charts, choose, headlines, more_charts
+from risk.reports.exposures import group_words, spread_rows
 from risk.reports.inputs import ReportInputs
-from risk.reports.limits import limit_changes
+from risk.reports.limits import LimitState, first_change, limit_changes
 from risk.reports.view import Facts, label, slug
 
 #: Glyph and word of a state: colour never stands alone.
@@ -57,7 +58,10 @@ def render_officer(facts: pa.Table, inputs: ReportInputs) -> str:
         sentences=headlines.headlines(view, inputs),
         state_of_run=headlines.overall_state(view, inputs),
         limits=states,
-        changes=limit_changes(inputs, states),
+        changes=limit_changes(inputs, view.values(), states),
+        first_change=first_change,
+        whose=_whose(inputs),
+        spread=spread_rows(inputs),
         charts=_charts(view, inputs),
         section_charts={
             section.name: {name: draw(view) for name, draw in section.charts.items()}
@@ -123,6 +127,17 @@ def _charts(view: Facts, inputs: ReportInputs) -> Mapping[str, Markup | None]:
         if inputs.margin.distance.sizes["bin"]
         else None,
     }
+
+
+def _whose(inputs: ReportInputs) -> Callable[[LimitState, str], str]:
+    """Name of the group that a fact of a limit by level is about."""
+    names = group_words(inputs)
+
+    def whose(state: LimitState, fact_id: str) -> str:
+        group = fact_id.rpartition(".")[2]
+        return names.get((state.limit.level or "", group), group)
+
+    return whose
 
 
 def _worst(view: Facts, inputs: ReportInputs) -> dict[str, str | None]:
