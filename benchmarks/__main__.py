@@ -15,6 +15,7 @@ SECTIONS = {
     "Measures of a stored cube, and the roll-up": "benchmarks.measures",
     "The whole night, from the command line": "benchmarks.night",
     "Variance reduction, against plain draws": "benchmarks.variance",
+    "Calibration, grids and reverse stress": "benchmarks.scenarios",
 }
 
 

@@ -13,11 +13,17 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from risk.cube import check_block, load_record, read_dataset, write_block
-from risk.drivers import slice_drivers
+from risk.cube import check_block, load_depths, load_record, read_dataset, write_block
+from risk.drivers import slice_drivers, take_drivers
 from risk.engine import Block
 from risk.liquidation import Ladders, load_ladders, walk
-from risk.liquidation.options import check_valued, save_valued, value_options
+from risk.liquidation.options import (
+    Valued,
+    check_valued,
+    save_valued,
+    take_valued,
+    value_options,
+)
 from risk.scenarios.monte_carlo import draw_block
 
 #: Numbers the random streams of a scenario set are keyed by; never reuse one.
@@ -36,6 +42,9 @@ READS = (
 #: Folder in the workspace for what the option contracts are worth in every block.
 OPTIONS = "options"
 
+#: Folder in the workspace for the ladders of a market with less depth, where a stress needs them.
+THIN = "ladders-thin"
+
 
 def run_block(workspace: str, block: Block) -> Mapping[str, str]:
     """Draw or read the block's scenarios, walk the ladders, write the chunks.
@@ -49,10 +58,33 @@ def run_block(workspace: str, block: Block) -> Mapping[str, str]:
     contracts = ladders.options.contracts
     valued = value_options(contracts, drivers) if len(contracts.asset) else None
     cube = walk(ladders, drivers, valued=valued)
+    if block.scenario_set == "stress":
+        _close_in_thin_markets(workspace, block, drivers, valued, cube)
     sums = write_block(Path(workspace), block.scenario_set, block.start, cube, drivers)
     if valued is not None:
         sums[OPTIONS] = save_valued(Path(workspace) / OPTIONS, block.key, valued)
     return sums
+
+
+def _close_in_thin_markets(
+    workspace: str, block: Block, drivers: xr.Dataset, valued: Valued | None, cube: xr.Dataset
+) -> None:
+    """Price the stresses of another depth on their own ladders; the cube is changed in place."""
+    depth = _depths(workspace)[block.start : block.stop]
+    for share in np.unique(depth):
+        if share == 1 or not (Path(workspace) / THIN / thin_name(share)).exists():
+            continue  # nobody's closing moves a price on this night
+        index = np.flatnonzero(depth == share)
+        some = None if valued is None else take_valued(valued, index)
+        ladders = load_ladders(Path(workspace) / THIN / thin_name(share))
+        thin = walk(ladders, take_drivers(drivers, index), valued=some)
+        for name, variable in thin.items():
+            cube[name].values[index] = variable.values
+
+
+def thin_name(share: float) -> str:
+    """Name of the folder of the ladders at a share of the usual depth."""
+    return f"{share:.17g}"
 
 
 def check(workspace: str, block: Block, checksums: Mapping[str, str]) -> bool:
@@ -93,6 +125,11 @@ def _ladders(workspace: str) -> Ladders:
 @lru_cache(maxsize=4)
 def _record(workspace: str, scenario_set: str) -> xr.Dataset:
     return load_record(Path(workspace) / "scenarios" / f"{scenario_set}.zarr")
+
+
+@lru_cache(maxsize=2)
+def _depths(workspace: str) -> np.ndarray:
+    return load_depths(Path(workspace) / "scenarios" / "stress.zarr")
 
 
 @lru_cache(maxsize=2)

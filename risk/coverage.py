@@ -116,6 +116,7 @@ def coverage(
         )
     known = float(np.nansum(notional))
     rows = []
+    amount: float | None
     for name in ROWS:
         if name == "in":
             count, amount = n_rows, known

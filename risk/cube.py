@@ -237,6 +237,14 @@ def load_record(path: Path) -> xr.Dataset:
     return with_volatility(drivers, stored[VOLATILITY].values, stored.attrs[ELAPSED])
 
 
+def load_depths(path: Path) -> np.ndarray:
+    """Share of the usual depth that the scenarios of a record leave (scenario,); 1 where unsaid."""
+    stored = xr.open_zarr(path, consolidated=False, chunks=None)
+    if "depth" not in stored.coords:
+        return np.ones(stored.sizes["scenario"])
+    return stored["depth"].values.astype("f8")
+
+
 def _gap_file(folder: Path, scenario_set: str, start: int) -> Path:
     return folder / "gaps" / f"{scenario_set}-{start:012d}.npy"
 

@@ -110,9 +110,13 @@ def reverse_stresses(
         move priced position by position. Targets are the venues, then ``total deficit`` and
         ``holders' loss`` where the config limits them.
     """
-    n_cells = max(len(funds_usd) + 1000, 1)
-    ladders = build_ladders(book, assets, ["venue"], n_cells, impact=impact)
-    venues = ladders.cells["venue"].to_pylist()
+    n_cells = (len(funds_usd) + 1000) * max(len(assets), 1)
+    ladders = build_ladders(book, assets, ["venue", "asset"], n_cells, impact=impact)
+    venues = sorted(set(ladders.cells["venue"].to_pylist()))
+    cell_venue, cell_asset = (
+        np.array([names.index(one) for one in ladders.cells[label].to_pylist()], "i8")
+        for label, names in (("venue", venues), ("asset", list(assets)))
+    )
     funded = [name for name in venues if funds_usd.get(name, 0.0) > 0]
     limits = {"total deficit": wanted.deficit_limit, "holders' loss": wanted.loss_limit}
     limits = {name: value for name, value in limits.items() if value is not None}
@@ -121,15 +125,25 @@ def reverse_stresses(
         return reverse_stress(_nothing, [], assets, np.eye(len(assets)), gap=wanted.gap)
 
     def share(deficit: np.ndarray, loss: np.ndarray) -> np.ndarray:
-        """Deficit by venue (scenario, venue) and total loss (scenario,) over what may be used."""
-        columns = [deficit[:, venues.index(name)] / funds_usd[name] for name in funded]
-        totals = {"total deficit": deficit.sum(axis=1), "holders' loss": loss}
+        """Deficits (venue, ...) and losses (...,) over what may be used (..., target)."""
+        columns = [deficit[venues.index(name)] / funds_usd[name] for name in funded]
+        totals = {"total deficit": deficit.sum(axis=0), "holders' loss": loss}
         columns += [totals[name] / limit for name, limit in limits.items()]
-        return np.stack(columns, axis=1)
+        return np.stack(columns, axis=-1)
+
+    def own_of(drivers: xr.Dataset) -> np.ndarray:
+        """What every asset's own move uses up (scenario, asset, target)."""
+        cube = walk(ladders, drivers, variables=("pnl", "deficit"))
+        n = drivers.sizes["scenario"]
+        deficit, loss = np.zeros((len(venues), len(assets), n)), np.zeros((len(assets), n))
+        np.add.at(deficit, (cell_venue, cell_asset), cube["deficit"].values.T)
+        np.subtract.at(loss, cell_asset, cube["pnl"].values.T)
+        return share(deficit.swapaxes(1, 2), loss.T)
+
+    own = _in_batches(own_of)
 
     def exhaustion(drivers: xr.Dataset) -> np.ndarray:
-        cube = walk(ladders, drivers)
-        return share(cube["deficit"].values, -cube["pnl"].values.sum(axis=1))
+        return own(drivers).sum(axis=1)
 
     def one_by_one(drivers: xr.Dataset) -> np.ndarray:
         losses = account_losses(book, drivers, impact)
@@ -141,12 +155,12 @@ def reverse_stresses(
         loss = -np.bincount(
             scenario, losses["pnl_usd"].to_numpy(), minlength=drivers.sizes["scenario"]
         )
-        return share(deficit, loss)
+        return share(deficit.T, loss)
 
     sd = calibration["volatility"].sel(asset=list(assets)).values * np.sqrt(horizon_days)
     correlation = calibration["correlation"].sel(asset=list(assets), asset_2=list(assets)).values
     return reverse_stress(
-        _in_batches(exhaustion),
+        exhaustion,
         targets,
         assets,
         correlation * np.outer(sd, sd),
@@ -154,6 +168,7 @@ def reverse_stresses(
         bounds=Bounds(wanted.fall, wanted.rise),
         seed=seed,
         df=float(calibration["degrees_of_freedom"]),
+        own=own,
         verify=one_by_one,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -71,9 +72,12 @@ def test_the_report_holds_the_first_round_beside_the_cascade(finished):
     stress = finished.drivers["stress"].to_dataset().load()
     assets = [str(name) for name in stress.asset.values]
     # The stored drivers hold prices: where implied volatility moves too, options come to more.
-    titles = {one.title for one in load_stresses(ROOT / "configs/stresses") if not one.volatility}
+    # Nor do they hold the depth, which has a test of its own.
+    library = load_stresses(ROOT / "configs/stresses")
+    titles = {one.title for one in library if not one.volatility and not one.depth}
     still = [any(title in str(label) for title in titles) for label in stress.label.values]
     assert sum(still) > 20
+    usual = ~np.isin(stress.label.values, [one.title for one in library if one.depth])
     closed = {}
     for column, cascade in (("first_round", False), ("cascade", True)):
         ladders = build_ladders(
@@ -89,7 +93,7 @@ def test_the_report_holds_the_first_round_beside_the_cascade(finished):
             )
     counts = rows[rows.measure == "liquidations"]
     # Not so of liquidations alone: what falls further may meet its stop before a gap.
-    assert (closed["cascade"] >= closed["first_round"]).all()
+    assert (closed["cascade"] >= closed["first_round"])[usual].all()
     assert counts.amplification.max() > 1.02
     facts = finished.facts.to_pandas().set_index("fact_id").value
     mean = counts[(counts.scenario_set == "monte_carlo")].iloc[0]
@@ -127,6 +131,54 @@ def test_the_waterfall_of_the_night_pays_the_deficits_of_its_cube(finished):
     paid = rows.paid_by_fund + rows.paid_by_winners + rows.unpaid
     np.testing.assert_allclose(rows.deficit, paid, atol=1e-3)
     assert 'id="waterfall"' in (finished.path / "report.html").read_text()
+
+
+def test_a_fifth_of_the_depth_makes_closing_dearer_in_that_stress_alone(finished):
+    """The cube, the accounts, the waterfall and the first round all close in the thin market."""
+    library = {one.title: one for one in load_stresses(ROOT / "configs/stresses")}
+    stress = finished.drivers["stress"].to_dataset().load()
+    labels = [str(label) for label in stress.label.values]
+    (thin,) = (title for title, one in library.items() if one.depth)
+    (plain,) = (
+        title for title, one in library.items()
+        if one.shocks == library[thin].shocks and one.others == "worst"
+        and one.gap == library[thin].gap and title != thin and not one.outage and not one.breaker
+    )  # fmt: skip
+    at, beside = labels.index(thin), labels.index(plain)
+    cube = finished.cube["stress"].sum("cell").load()
+    for name in ("pnl", "market_cost", "deficit"):
+        assert cube[name].values[at] != cube[name].values[beside]
+    # Not so of the deficit: who is closed earlier is not open when the gap comes.
+    assert cube.pnl.values[at] < cube.pnl.values[beside]
+    closed = (cube.liquidations + cube.stops).values
+    assert closed[at] >= closed[beside]
+    # A fifth of the volume and a fifth of the depth are the same to the square root law.
+    book = pq.read_table(finished.path / "book.parquet")
+    assets = [str(name) for name in stress.asset.values]
+    walked = {}
+    for cascade in (True, False):
+        impact = impact_of(finished, cascade)
+        fifth = dataclasses.replace(impact, volume_usd=impact.volume_usd / 5)
+        ladders = build_ladders(book, assets, ["asset"], max_cells=1000, impact=fifth)
+        walked[cascade] = walk(ladders, slice_drivers(stress, at, at + 1)).sum("cell")
+    expected = walked[True]
+    for name in ("pnl", "deficit", "liquidations", "market_cost"):
+        np.testing.assert_allclose(cube[name].values[at], expected[name].values[0], rtol=1e-9)
+    accounts = pq.read_table(finished.path / "accounts.parquet").to_pandas()
+    mine = accounts[(accounts.scenario_set == "stress") & (accounts.scenario == at)]
+    assert mine.deficit_usd.sum() == pytest.approx(cube.deficit.values[at], rel=1e-9)
+    assert mine.pnl_usd.sum() == pytest.approx(cube.pnl.values[at], rel=1e-9)
+    order = accounts[accounts.scenario_set == "stress"][["scenario", "account", "venue"]]
+    assert order.values.tolist() == sorted(order.values.tolist())
+    paid = pq.read_table(finished.path / "waterfall.parquet").to_pandas()
+    paid = paid[(paid.scenario_set == "stress") & (paid.scenario == at)]
+    assert set(paid.label) == {thin}
+    assert paid.deficit.sum() == pytest.approx(cube.deficit.values[at], rel=1e-9)
+    rounds = pq.read_table(finished.path / "cascade.parquet").to_pandas()
+    rounds = rounds[(rounds.scenario == thin) & (rounds.measure == "deficit")]
+    assert rounds.cascade.item() == pytest.approx(cube.deficit.values[at], rel=1e-9)
+    first = walked[False].deficit.values[0]
+    assert rounds.first_round.item() == pytest.approx(first, rel=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import xarray as xr
 from risk import pipeline
 from risk.config import Historical
 from risk.errors import ConfigError
-from risk.market.gaps import calibrated_gap, gap_shares
+from risk.market.gaps import calibrated_gap, gap_shares, has_fine_bars
 from risk.market.history import load_history
 from risk.scenarios.historical import historical_drivers
 
@@ -176,9 +176,14 @@ def test_the_night_takes_hourly_windows_and_a_measured_gap_from_the_config(tmp_p
     )
     day = date(2024, 1, 2)
     history = load_history(tmp_path, day)
+    bars = pipeline.window_bars(config, history, day)
+    assert "hour" in bars.dims
     calibration = xr.Dataset({"beta": BETAS, "factor_beta": BETAS.expand_dims(factor=["BTC"]).T})
     calibration["beta"].attrs["market"] = "BTC"
-    records = pipeline.historical_records(config, history, ["BTC"], calibration, day)
+    shares = gap_shares(tmp_path, day)
+    records = pipeline.historical_records(config, bars, ["BTC"], calibration, shares)
+    with pytest.raises(ConfigError, match="needs five-minute bars"):
+        pipeline.historical_records(config, bars, ["BTC"], calibration)
     record = records["historical"]
     assert record.attrs["gap"] == 0.01
     assert record["label"].values.tolist() == [
@@ -206,6 +211,17 @@ def test_the_share_is_the_worst_bar_beyond_the_days_extreme_over_the_excursion(t
     assert float(shares["excursion"][0]) == pytest.approx(0.20)
     assert float(shares["worst_bar"][0]) == pytest.approx(0.15)
     assert calibrated_gap(shares) == 0.75
+
+
+def test_whether_a_history_has_finer_bars_is_read_off_its_one_column(tmp_path):
+    assert has_fine_bars(write(tmp_path, five_minute_day(np.full(288, 100.0))))
+    assert has_fine_bars(tmp_path)
+    days = write(tmp_path, rows_of("BTC", [1.0, 2.0], interval="1d"))
+    assert not has_fine_bars(days)
+    pq.write_table(pq.read_table(days).drop_columns("interval"), days)
+    assert not has_fine_bars(days)
+    days.write_bytes(b"torn")
+    assert not has_fine_bars(days)
 
 
 def test_a_steady_fall_has_a_small_share_and_a_quiet_day_none(tmp_path):

@@ -85,7 +85,14 @@ def test_a_grid_prints_every_cell_and_names_the_largest_part_of_the_deficit(tmp_
             for name in ("pnl", "deficit"):
                 cell = tables["common"][name].values[i, j]
                 assert found[f"moves.common.{name}.{i}.{j}"] == cell
-    assert [who for who, _ in section.context["grid"]["leaders"]] == ["okx, short", "okx, short"]
+    assert [who for _, *both in section.context["grid"]["leaders"] for who in both] == [
+        "okx, short"
+    ] * 4
+    # Every number of the tables of common moves names the largest part of it.
+    for rows in section.context["grid"]["heat"].values():
+        assert {who for row in rows for _, _, who in row} == {"okx, short"}
+        assert {shade for row in rows for _, shade, _ in row} <= set(range(10))
+    assert len(section.context["grid"]["singles"]) == 3 * 2
     worst = tables["asset"].pnl.min("move")
     assert section.context["grid"]["assets"][0] == str(assets[int(np.argmin(worst.values))])
 

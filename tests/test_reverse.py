@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize
 
+from risk.scenarios.profiles import Profiles
 from risk.scenarios.reverse import SEARCHES, Bounds, reverse_stress
 
 ASSETS = ["BTC", "ETH", "SOL"]
@@ -165,3 +166,56 @@ def test_the_closed_form_is_what_an_optimiser_finds():
     assert np.sqrt(fit.fun) == pytest.approx(
         0.5 / np.sqrt(WEIGHTS @ COVARIANCE @ WEIGHTS), rel=1e-6
     )
+
+
+# -- the table of own moves ----------------------------------------------------------------------
+
+
+def own_gappy(trigger: np.ndarray, size: np.ndarray, limit: float):
+    """As `gappy`, asset by asset."""
+
+    def own(drivers: xr.Dataset) -> np.ndarray:
+        low = drivers["low"].values
+        before = low + 0.3 * (1 - low)
+        hit = (low <= trigger) & (before > trigger)
+        return (np.where(hit, trigger - low, 0) * size / limit)[:, :, None]
+
+    return own
+
+
+@settings(max_examples=15)
+@given(
+    st.lists(st.floats(0.6, 0.97), min_size=3, max_size=3),
+    st.lists(st.floats(0.2, 4), min_size=3, max_size=3),
+    st.floats(0.05, 0.4),
+)
+def test_a_search_on_the_table_finds_what_the_search_without_it_does(trigger, size, limit):
+    own = own_gappy(np.array(trigger), np.array(size), limit)
+    asked = []
+
+    def exhaustion(drivers: xr.Dataset) -> np.ndarray:
+        asked.append(drivers.sizes["scenario"])
+        return own(drivers).sum(axis=1)
+
+    slow = search(exhaustion)
+    n_slow, asked[:] = sum(asked), []
+    quick = search(exhaustion, own=own)
+    assert sum(asked) < n_slow / 4
+    np.testing.assert_array_equal(quick["found"], slow["found"])
+    simple = [name for name in SEARCHES if name != "joint"]
+    np.testing.assert_allclose(
+        quick["move"].sel(search=simple), slow["move"].sel(search=simple), atol=1e-6
+    )
+    # Rounding alone may part a sum over assets from itself.
+    assert (quick["exhaustion"].where(quick["found"], 1) >= 1 - 1e-12).all()
+    joint = {"target": "fund", "search": "joint"}
+    if slow["found"].sel(joint):
+        distance = float(slow["distance"].sel(joint))
+        assert float(quick["distance"].sel(joint)) <= 1.02 * distance
+
+
+def test_the_table_reads_between_its_steps_and_at_the_bounds():
+    own = lambda drivers: np.log(drivers["last"].values)[:, :, None] * WEIGHTS[:, None]  # noqa: E731
+    profiles = Profiles(own, ASSETS, fall=-0.9, rise=2.0, gap=0.3)
+    moves = np.array([[-0.9, 2.0, 0.0], [0.011, -0.5, 1.3]])
+    np.testing.assert_allclose(profiles(moves)[:, 0], np.log1p(moves) @ WEIGHTS, atol=1e-9)

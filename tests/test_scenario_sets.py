@@ -86,6 +86,23 @@ def test_age_weights_reach_the_published_measures(night):
         )
 
 
+def test_label_source_and_weight_of_a_scenario_survive_to_the_report(night):
+    report = (night.path / "report.html").read_text(encoding="utf-8")
+    facts = {row["fact_id"]: row for row in night.facts.to_pylist()}
+    for name in ("historical_age_weighted", "monte_carlo"):
+        cube = night.cube[name].to_dataset()
+        pnl = cube["pnl"].load().sum("cell").values
+        for rank, at in enumerate(np.argsort(pnl, kind="stable")[:3], 1):
+            fact = facts[f"worst.{name}.{rank}"]
+            assert fact["value"] == pytest.approx(pnl[at], rel=1e-12)
+            label, source = (str(cube[key].values[at]) for key in ("label", "source"))
+            assert fact["scope"] == f"{name}, {label}"
+            weight = facts[f"worst.{name}.{rank}.weight"]["value"]
+            assert weight == pytest.approx(100 * float(cube["weight"].values[at]))
+            assert label in report
+            assert source in report
+
+
 def test_the_methods_share_their_windows_and_differ_in_their_moves(night):
     low = {name: night.drivers[name]["low"].values for name in PAST}
     np.testing.assert_array_equal(low["historical"], low["historical_age_weighted"])

@@ -14,7 +14,7 @@ import yaml
 
 import risk.measures as measures
 from risk.market.volatility import ewma_model, expected_variance, variance_path
-from risk.scenarios.historical import historical_drivers
+from risk.scenarios.historical import age_weights, historical_drivers
 
 FIGURES = yaml.safe_load((Path(__file__).parent / "reference" / "scenarios.yaml").read_text())
 #: Thousand dollars held in each index in the textbook's portfolio.
@@ -75,6 +75,22 @@ def test_the_textbooks_worst_losses_carry_its_weights(place):
     assert weights[worst[place]] == pytest.approx(weight, abs=0.000005)
     assert weights[worst[: place + 1]].sum() == pytest.approx(cumulative, abs=0.0000051)
     assert table["source"]
+
+
+@pytest.mark.parametrize(("ago", "weight"), FIGURES["hybrid_weights"]["rows"])
+def test_a_published_age_weight_is_reproduced(ago, weight):
+    table = FIGURES["hybrid_weights"]
+    # The newest of the textbook's returns is one period old.
+    weights = age_weights(np.arange(table["windows"]), table["decay"])
+    assert weights[ago - 1] == pytest.approx(weight, abs=table["within"])
+    assert table["source"]
+
+
+def test_there_are_at_least_twenty_cited_figures():
+    figures = [FIGURES[name] for name in ("tail_measures", "updates", "forecasts")]
+    figures.append(FIGURES["hybrid_weights"]["rows"])
+    figures.append(FIGURES["age_weighted_table"]["rows"])
+    assert sum(map(len, figures)) >= 20
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import xarray as xr
 import yaml
@@ -201,6 +203,100 @@ def test_the_figures_in_a_historical_file_are_those_of_the_data(stress, market_d
     history = load_history(market_data / "ohlcv_daily.parquet", stress.end)
     found = stress_from_history(history, start=stress.start, end=stress.end)
     assert {name: shock.model_dump() for name, shock in stress.shocks.items()} == found
+
+
+#: Every event of the literature the library is built on, and a day each lasted to or through.
+EVENTS = {
+    "China bans exchanges": "2017-09-14",
+    "the two weeks around it": "2017-09-15",
+    "hash war": "2018-11-14",
+    "the week after it": "2018-11-20",
+    "Black Thursday": "2020-03-12",
+    "May crash": "2021-05-19",
+    "December flush": "2021-12-04",
+    "Terra": "2022-05-12",
+    "Celsius": "2022-06-13",
+    "Three Arrows": "2022-06-18",
+    "FTX": "2022-11-08",
+    "USDC": "2023-03-11",
+    "yen carry": "2024-08-05",
+    "tariffs": "2025-02-03",
+    "Bybit hack": "2025-02-25",
+    "tariff cascade": "2025-10-10",
+    "February rout": "2026-02-05",
+}
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_every_event_has_a_stress_that_covers_its_day(event):
+    day = date.fromisoformat(EVENTS[event])
+    assert any(stress.start <= day <= stress.end for stress in HISTORICAL)
+
+
+@lru_cache
+def volatility_index(folder: Path) -> dict[tuple[str, date], dict[str, float]]:
+    rows = pq.read_table(folder / "dvol_daily.parquet").to_pylist()
+    return {(row["asset"], row["ts"].date()): row for row in rows}
+
+
+@pytest.mark.parametrize("stress", COVERED, ids=lambda stress: stress.title)
+def test_the_volatility_in_a_historical_file_is_that_of_the_index(stress, market_data):
+    """The highest value of the days over the close before, the mean of bitcoin and ether."""
+    index = volatility_index(market_data)
+    before = stress.start - timedelta(days=1)
+    if ("BTC", before) not in index:
+        assert stress.volatility is None
+        return
+    days = [stress.start + timedelta(days=n) for n in range(stress.days)]
+    ratios = [
+        max(index[asset, day]["high"] for day in days) / index[asset, before]["close"]
+        for asset in ("BTC", "ETH")
+    ]
+    assert stress.volatility == pytest.approx(sum(ratios) / 2, abs=0.005 + 1e-9)
+
+
+def test_a_daily_close_hides_the_december_flush_and_the_file_does_not():
+    flush = next(s for s in HISTORICAL if str(s.start) == "2021-12-04")
+    assert (flush.shocks["ETH"].low, flush.shocks["ETH"].last) == (-0.1689, -0.0234)
+    assert (flush.shocks["BTC"].low, flush.shocks["BTC"].last) == (-0.2164, -0.083)
+
+
+def test_a_bad_print_invents_a_low_that_the_file_does_not_hold(market_data):
+    stress = next(s for s in HISTORICAL if str(s.start) == str(s.end) == "2020-03-12")
+    raw = load_history(market_data / "ohlcv_daily.parquet", stress.end, wick_filter=False)
+    printed = stress_from_history(raw, start=stress.start, end=stress.end, assets=["LINK"])
+    # A last trade of 0.0001 dollars; no mark was near it.
+    assert printed["LINK"]["low"] == -1.0
+    assert stress.shocks["LINK"].low == -0.5429
+
+
+#: A designed move for every kind of effect, and what must be set in it.
+DESIGNED = {
+    "outage": "Venue outage of 6 hours in a fall of 30 %",
+    "breaker": "Circuit breaker from -10 % to -25 %, fall of 40 %",
+    "volatility": "Volatility doubles, prices return",
+    "peg": "Collateral stablecoin at 0.87",
+}
+
+
+def test_every_effect_of_the_format_is_used_by_a_stress_of_the_library():
+    for key in ("outage", "breaker", "funding", "volatility", "peg", "depth"):
+        assert any(getattr(stress, key) is not None for stress in LIBRARY_STRESSES), key
+    for key, title in DESIGNED.items():
+        (stress,) = (s for s in LIBRARY_STRESSES if s.title == title)
+        assert getattr(stress, key) is not None
+    depth = next(stress for stress in LIBRARY_STRESSES if stress.depth is not None)
+    assert depth.depth == 0.2
+    assert {stress.others for stress in LIBRARY_STRESSES} >= {"beta", "worst", "none", "volatility"}
+
+
+def test_a_wick_goes_down_and_comes_back_and_lands_as_one_gap():
+    (wick,) = (s for s in LIBRARY_STRESSES if s.title == "Wick -40 % and back")
+    drivers = stress_drivers([wick], ["BTC", "ETH"], BETAS)
+    assert drivers["low"].values.tolist() == [[0.6, 0.6]]
+    assert drivers["last"].values.tolist() == [[1.0, 1.0]]
+    assert drivers["gap_before"].values.tolist() == [1.0, 1.0]
+    assert drivers["gap_landing"].values.tolist() == [0.6, 0.6]
 
 
 def test_a_window_outside_the_history_and_an_asset_without_prices_are_refused(market_data):

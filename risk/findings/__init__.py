@@ -5,7 +5,7 @@ No finance happens here: it adds up, selects and puts into words.
 
 from risk.findings.gaps import gap_sensitivity
 from risk.findings.gather import breaches, report_inputs, write_reports
-from risk.findings.market import insurance_funds, market_notes
+from risk.findings.market import insurance_funds, market_notes, window_notes
 
 __all__ = [
     "breaches",
@@ -13,5 +13,6 @@ __all__ = [
     "insurance_funds",
     "market_notes",
     "report_inputs",
+    "window_notes",
     "write_reports",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from risk.reports.view import slug
 
 #: Assets and tiers that are listed; all are in the artifacts.
 _N_ASSETS, _N_TIERS, _N_TIER_ASSETS = 10, 4, 3
+
+#: Years the floor looks back, and days of a year: the markets never close.
+FLOOR_YEARS, _YEAR = 10, 365
 
 #: Tools against procyclicality, in the order they are listed, and what each is called.
 TOOLS = {
@@ -42,7 +46,10 @@ def margin_adequacy(folder: Path, config: Config) -> Section | None:
         (row for row in rows if row["leverage"] == ALL and row["asset"] != ALL),
         key=lambda row: (-row["notional"], row["asset"]),
     )[:_N_ASSETS]
+    notes = json.loads((folder / "market.json").read_text(encoding="utf-8"))
+    years = min(notes["n_days"] / _YEAR, FLOOR_YEARS)
     facts = _target_facts(config) + _whole_facts(whole)
+    facts.append(Fact("margin.floor_years", years, "years", "of history behind the floor", 1))
     for row in by_leverage:
         facts += _row_facts(f"margin.leverage.{slug(row['leverage'])}", row, row["leverage"])
     for row in assets:

@@ -1,4 +1,7 @@
-"""What the gap rule is worth: deficits with none, its share, or all of a move as one jump."""
+"""What the gap rule is worth: deficits with none, its share, or all of a move as one jump.
+
+The windows are walked again with other gaps; nothing else of them changes.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,31 @@ from risk.config import Config
 from risk.cube import load_record, total
 from risk.drivers import ELAPSED, VOLATILITY, make_drivers, with_volatility
 from risk.liquidation import load_ladders, walk
+from risk.measures import expected_shortfall
 from risk.scenarios.historical import Ratios, gap_rule
+
+#: Level of the expected shortfall of the deficit.
+CONFIDENCE = 0.99
+
+#: What is measured, its unit and how the report calls it.
+COLUMNS = {
+    "deficit_probability": ("1", "Windows with a deficit"),
+    "deficit_mean": ("USD", "Mean deficit"),
+    "deficit_expected_shortfall": ("USD", "Deficit ES"),
+    "deficit_worst": ("USD", "Worst deficit"),
+}
 
 
 def gap_sensitivity(folder: Path, config: Config) -> xr.Dataset | None:
-    """Deficits when none, the rule's share, or all of a move lands as one jump."""
+    """Deficits of the historical windows at no gap, the rule's share, and all of a move as one.
+
+    Returns
+    -------
+    Dataset (gap)
+        `deficit_probability` (weight of the windows with a deficit), `deficit_mean`,
+        `deficit_expected_shortfall` at `CONFIDENCE` and `deficit_worst`, USD; ``attrs`` hold the
+        rule's share (`rule`) and that level (`confidence`). None without historical windows.
+    """
     if config.scenarios.historical is None:
         return None
     ladders = load_ladders(folder / "ladders")
@@ -23,7 +46,7 @@ def gap_sensitivity(folder: Path, config: Config) -> xr.Dataset | None:
     notes = json.loads((folder / "market.json").read_text(encoding="utf-8"))
     rule = float(notes["gap"])
     shares = sorted({0.0, rule, 1.0})
-    worst, mean = [], []
+    rows = []
     for share in shares:
         moves = Ratios(record.low.values, record.high.values, record["last"].values)
         drivers = make_drivers(
@@ -36,21 +59,23 @@ def gap_sensitivity(folder: Path, config: Config) -> xr.Dataset | None:
         )
         if VOLATILITY in record:
             drivers = with_volatility(drivers, record[VOLATILITY].values, record.attrs[ELAPSED])
-        deficit = total(walk(ladders, drivers, variables=("deficit",)), "deficit").values
-        worst.append(deficit.max())
-        mean.append(float(deficit @ record.weight.values))
+        deficit = total(walk(ladders, drivers, variables=["deficit"]), "deficit").values
+        weight = record.weight.values
+        rows.append(
+            (
+                float(weight[deficit > 0].sum()),
+                float(deficit @ weight),
+                float(expected_shortfall(-deficit, CONFIDENCE, weights=weight)),
+                float(deficit.max()),
+            )
+        )
     return xr.Dataset(
         {
-            "deficit_worst": (
-                "gap",
-                worst,
-                {"units": "USD", "long_name": "Historical, worst deficit"},
-            ),
-            "deficit_mean": (
-                "gap",
-                mean,
-                {"units": "USD", "long_name": "Historical, mean deficit"},
-            ),
+            name: ("gap", list(column), {"units": unit, "long_name": title})
+            for (name, (unit, title)), column in zip(
+                COLUMNS.items(), zip(*rows, strict=True), strict=True
+            )
         },
         coords={"gap": shares},
+        attrs={"rule": rule, "confidence": CONFIDENCE},
     )

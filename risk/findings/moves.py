@@ -13,11 +13,15 @@ import xarray as xr
 from risk.config import Config
 from risk.cube import read_dataset
 from risk.reports import Fact, Section
-from risk.reports.move_charts import asset_moves, heat
-from risk.reports.view import slug
+from risk.reports.move_charts import asset_moves
+from risk.reports.view import printable, slug
 
 #: Assets whose own moves are drawn, by the largest loss.
 _N_ASSETS = 6
+
+#: What the tables of common moves show, and how many shades they have.
+HEAT = ("pnl", "deficit")
+_SHADES = 9
 
 #: The searches with one size of move, and what each is called.
 SIMPLE = {
@@ -43,9 +47,6 @@ def moves(folder: Path, config: Config) -> Section | None:
         found, context["grid"] = _grid(common, alone, cells)
         facts += found
         sides = [float(move) for move in common["move"].values]
-        spreads = [float(value) for value in common["volatility"].values]
-        for name in ("pnl", "deficit"):
-            charts[name] = partial(heat, measure=name, moves=sides, volatilities=spreads)
         charts["assets"] = partial(asset_moves, assets=context["grid"]["assets"], moves=sides)
     if has_reverse:
         found, context["reverse"] = _reverse(read_dataset(folder / "reverse.zarr"))
@@ -63,38 +64,73 @@ def moves(folder: Path, config: Config) -> Section | None:
 def _grid(
     common: xr.Dataset, alone: xr.Dataset, cells: list[dict[str, Any]]
 ) -> tuple[list[Fact], dict[str, Any]]:
+    def who(table: xr.Dataset, name: str) -> str:
+        """The largest cell behind one entry; empty where nothing adds to it."""
+        cell = int(table[f"{name}_leader"].values[0])
+        is_there = 0 <= cell < len(cells) and float(table[f"{name}_led"].values[0]) != 0
+        return printable(", ".join(map(str, cells[cell].values()))) if is_there else ""
+
     facts = []
     n_moves, n_spreads = common.sizes["move"], common.sizes["volatility"]
-    for name in ("pnl", "deficit"):
+    for j in range(n_spreads):
+        spread = float(common.volatility.values[j])
+        facts.append(Fact(f"moves.spread.{j}", spread, "x", "of today's volatility", 1))
+    tables: dict[str, list[list[tuple[str, int, str]]]] = {}
+    for name in HEAT:
         values = common[name].transpose("move", "volatility").values
-        for i in range(n_moves):
-            for j in range(n_spreads):
+        losses = np.maximum(-values if name == "pnl" else values, 0.0)
+        most = losses.max()
+        shade = np.ceil(_SHADES * np.sqrt(losses / most)) if most > 0 else losses
+        rows = []
+        for j in range(n_spreads):
+            row = []
+            for i in range(n_moves):
                 scope = f"all move {common.move.values[i]:+.0%}, volatility {j + 1}"
-                facts.append(Fact(f"moves.common.{name}.{i}.{j}", values[i, j], "USD", scope))
+                key = f"moves.common.{name}.{i}.{j}"
+                facts.append(Fact(key, values[i, j], "USD", scope))
+                row.append((key, int(shade[i, j]), who(common.isel(move=i, volatility=j), name)))
+            rows.append(row)
+        tables[name] = rows
     straight = common.isel(volatility=0)
     leaders = []
     for i in range(n_moves):
         key = f"moves.lead.{i}"
         at = straight.isel(move=i)
-        cell = int(at["deficit_leader"].values[0])
-        who = (
-            ", ".join(str(part) for part in cells[cell].values()) if 0 <= cell < len(cells) else ""
-        )
         facts += [
             Fact(f"{key}.move", 100 * float(common.move.values[i]), "%", "size of the move", 0),
-            Fact(f"{key}.pnl", float(at["pnl"]), "USD", "all move together, straight"),
-            Fact(f"{key}.deficit", float(at["deficit"]), "USD", "all move together, straight"),
-            Fact(f"{key}.liquidations", float(at["liquidations"]), "1", "positions", 0),
-            Fact(f"{key}.led", float(at["deficit_led"].values[0]), "USD", "its largest cell"),
+            *_entry(key, at, "all move together, straight"),
         ]
-        leaders.append((who if float(at["deficit_led"].values[0]) > 0 else "", key))
+        leaders.append((key, who(at, "pnl"), who(at, "deficit")))
     worst = alone["pnl"].min("move").values
     order = np.argsort(worst, kind="stable")[:_N_ASSETS]
     names = [str(alone.asset.values[place]) for place in order]
+    steps = alone["move"].values
+    ends = sorted({int(np.argmin(steps)), int(np.argmax(steps))})
+    singles = []
     for name, place in zip(names, order, strict=True):
         for i, value in enumerate(alone["pnl"].isel(asset=int(place)).values):
             facts.append(Fact(f"moves.asset.{slug(name)}.{i}", float(value), "USD", name))
-    return facts, {"leaders": leaders, "assets": names}
+        for i in ends:
+            key = f"moves.alone.{slug(name)}.{i}"
+            at = alone.isel(asset=int(place), move=i)
+            facts += [
+                Fact(f"{key}.move", 100 * float(at["move"]), "%", f"{name} alone", 0),
+                *_entry(key, at, f"{name} alone"),
+            ]
+            singles.append((name, key, who(at, "pnl"), who(at, "deficit")))
+    return facts, {"heat": tables, "leaders": leaders, "assets": names, "singles": singles}
+
+
+def _entry(key: str, at: xr.Dataset, scope: str) -> list[Fact]:
+    """One entry of a table, and what the largest cells add to its loss and its deficit."""
+    return [
+        Fact(f"{key}.pnl", float(at["pnl"]), "USD", scope),
+        Fact(f"{key}.pnl_led", float(at["pnl_led"].values[0]), "USD", f"{scope}, largest cell"),
+        Fact(f"{key}.deficit", float(at["deficit"]), "USD", scope),
+        Fact(f"{key}.led", float(at["deficit_led"].values[0]), "USD", f"{scope}, largest cell"),
+        Fact(f"{key}.liquidations", float(at["liquidations"]), "1", f"{scope}, positions", 0),
+        Fact(f"{key}.liquidated_notional", float(at["liquidated_notional"]), "USD", scope),
+    ]
 
 
 def _reverse(found: xr.Dataset) -> tuple[list[Fact], list[dict[str, Any]]]:

@@ -13,6 +13,7 @@ from risk.findings.fit import calibration
 from risk.findings.moves import moves
 from risk.findings.options import options_section
 from risk.findings.pools import cross_section
+from risk.findings.prices import prices_section
 from risk.findings.rounds import cascade_section
 from risk.findings.tail import parts_section, settled_section
 from risk.findings.watch import watch_section
@@ -32,6 +33,7 @@ SECTIONS: tuple[Callable[[Path, Config], Section | None], ...] = (
     watch_section,
     explained_section,
     what_if,
+    prices_section,
     calibration,
 )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import xarray as xr
 
 from risk.errors import ConfigError
@@ -19,6 +20,22 @@ from risk.market.history import BARS, PRICE_KINDS, read_bars
 
 #: Days are looked at when their excursion is at least this fraction of the price before.
 WILD = 0.1
+
+
+def has_fine_bars(path: Path | str) -> bool:
+    """Whether a history holds bars finer than a day: only the column that says so is read.
+
+    A file that cannot be read has none; whoever loads it says what is wrong with it.
+    """
+    path = Path(path)
+    file = path / "prices.parquet" if path.is_dir() else path
+    try:
+        if "interval" not in pq.read_schema(file).names:
+            return False
+        found = pc.unique(pq.read_table(file, columns=["interval"], partitioning=None)["interval"])
+    except (pa.ArrowException, OSError):
+        return False
+    return any(name in BARS and name != "1d" for name in found.cast(pa.string()).to_pylist())
 
 
 def gap_shares(path: Path | str, as_of: date, *, wild: float = WILD) -> xr.Dataset:
@@ -39,10 +56,10 @@ def gap_shares(path: Path | str, as_of: date, *, wild: float = WILD) -> xr.Datas
     Returns
     -------
     Dataset (episode)
-        `asset`, `day`, `side` (-1 a fall, +1 a rise), `interval`, `excursion` (fraction of the
-        close before), `worst_bar` (how far one bar goes beyond the day's extreme before it, same
-        unit) and `share`, the ratio of the two. No episode where no day is wild or
-        no bar is finer than a day.
+        `asset`, `day`, `side` (-1 a fall, +1 a rise), `interval`, `price_kind`, `excursion`
+        (fraction of the close before), `worst_bar` (how far one bar goes beyond the day's extreme
+        before it, same unit) and `share`, the ratio of the two. No episode where no day is wild
+        or no bar is finer than a day.
     """
     table, _ = read_bars(path)
     days = table["ts"].to_numpy().astype("M8[D]")
@@ -52,8 +69,8 @@ def gap_shares(path: Path | str, as_of: date, *, wild: float = WILD) -> xr.Datas
     for name in pc.unique(table["asset"]).to_pylist():
         rows += _episodes(name, table.filter(pc.equal(table["asset"], name)), wild)
     rows.sort(key=lambda row: (row[1], row[0], row[2]))
-    columns = list(zip(*rows, strict=True)) if rows else [()] * 6
-    asset, day, side, interval, excursion, worst = (np.array(column) for column in columns)
+    columns = list(zip(*rows, strict=True)) if rows else [()] * 7
+    asset, day, side, interval, kind, excursion, worst = (np.array(column) for column in columns)
     excursion, worst = excursion.astype("f8"), worst.astype("f8")
     with np.errstate(divide="ignore", invalid="ignore"):
         share = worst / excursion
@@ -63,6 +80,7 @@ def gap_shares(path: Path | str, as_of: date, *, wild: float = WILD) -> xr.Datas
             "day": ("episode", day.astype("M8[ns]")),
             "side": ("episode", side.astype("i1")),
             "interval": ("episode", interval.astype(object)),
+            "price_kind": ("episode", kind.astype(object)),
             "excursion": ("episode", excursion, {"units": "1"}),
             "worst_bar": ("episode", worst, {"units": "1"}),
             "share": ("episode", share, {"units": "1"}),
@@ -70,8 +88,10 @@ def gap_shares(path: Path | str, as_of: date, *, wild: float = WILD) -> xr.Datas
     )
 
 
-def calibrated_gap(shares: xr.Dataset) -> float:
+def calibrated_gap(shares: xr.Dataset | None) -> float:
     """The gap rule the episodes call for: their largest share, rounded up to a hundredth.
+
+    None is a history without bars finer than a day.
 
     Only bars of five minutes count: within an hour positions are closed on the way, so the share of
     an hourly bar is an upper bound and no jump. The largest share, because a mean over quieter days
@@ -90,7 +110,9 @@ def calibrated_gap(shares: xr.Dataset) -> float:
     >>> calibrated_gap(shares)
     0.24
     """
-    usable = shares["share"].values[shares["interval"].values == "5m"]
+    usable = np.empty(0)
+    if shares is not None:
+        usable = shares["share"].values[shares["interval"].values == "5m"]
     if not len(usable):
         raise ConfigError(
             f"gap: calibrated needs five-minute bars of a day that moved by {WILD:.0%}; "
@@ -100,7 +122,7 @@ def calibrated_gap(shares: xr.Dataset) -> float:
 
 
 def _episodes(name: str, table: pa.Table, wild: float) -> list[tuple]:
-    """Wild days of one asset: (asset, day, side, interval, excursion, worst bar)."""
+    """Wild days of one asset: (asset, day, side, interval, price kind, excursion, worst bar)."""
     found: dict[np.datetime64, list[tuple]] = {}
     # Least trusted first, so that better bars replace them.
     for interval in sorted(set(BARS) - {"1d"}, key=lambda one: BARS[one], reverse=True):
@@ -110,12 +132,12 @@ def _episodes(name: str, table: pa.Table, wild: float) -> list[tuple]:
             )
             part = table.filter(mine).sort_by("ts")
             if part.num_rows:
-                found |= _complete_days(name, part, interval, wild)
+                found |= _complete_days(name, part, interval, kind, wild)
     return [row for rows in found.values() for row in rows]
 
 
 def _complete_days(
-    name: str, part: pa.Table, interval: str, wild: float
+    name: str, part: pa.Table, interval: str, kind: str, wild: float
 ) -> dict[np.datetime64, list[tuple]]:
     """Episodes of every day that has all its bars and the one before it."""
     stamp = part["ts"].to_numpy()
@@ -142,6 +164,6 @@ def _complete_days(
                 so_far = reach.accumulate(np.concatenate([[reference], extreme[:-1]]))
                 worst = np.max(side * (extreme - so_far)) / reference
                 day = stamp[first].astype("M8[D]")
-                episodes.append((name, day, side, interval, excursion, worst))
+                episodes.append((name, day, side, interval, kind, excursion, worst))
         found[stamp[first].astype("M8[D]")] = episodes
     return found

@@ -7,7 +7,7 @@ can call the same functions one by one, and a night that was killed is resumed b
 
 from risk.pipeline.book import plan
 from risk.pipeline.night import Night, Progress, close, finished, open_night
-from risk.pipeline.scenarios import historical_records, path_settings
+from risk.pipeline.scenarios import historical_records, path_settings, window_bars
 from risk.pipeline.stages import STAGES, publish, report_stage, run
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "publish",
     "report_stage",
     "run",
+    "window_bars",
 ]

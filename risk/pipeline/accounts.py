@@ -11,6 +11,7 @@ from risk.cube import load_record, open_cube, open_drivers, total
 from risk.drivers import take_drivers
 from risk.liquidation import account_losses
 from risk.liquidation.options import take_valued
+from risk.pipeline.depths import impact_groups
 from risk.pipeline.files import valued_options
 from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night
@@ -27,13 +28,17 @@ _SCHEMA = pa.schema(
 def write_accounts(night: Night, book: pa.Table, assets: list[str]) -> None:
     """Write `accounts.parquet`: all accounts in the stresses, deficits alone in sampled sets."""
     config, folder = night.config, night.folder
-    impact = read_impact(night)
     parts = [_SCHEMA.empty_table()]
     cube, drivers = open_cube(folder), open_drivers(folder)
     for name in config.scenarios.names:
         if name == "stress":
             record = load_record(folder / "scenarios" / "stress.zarr")
-            parts.append(_named(name, account_losses(book, record, impact)))
+            everyone = [
+                _renumbered(account_losses(book, take_drivers(record, index), impact), index)
+                for impact, index in impact_groups(night, name, np.arange(record.sizes["scenario"]))
+            ]
+            order = [(key, "ascending") for key in ("scenario", "account", "venue")]
+            parts.append(_named(name, pa.concat_tables(everyone).sort_by(order)))
             continue
         deficit = total(cube[name].to_dataset(), "deficit").values
         index = worst_scenarios(deficit, config.accounts.worst_scenarios)
@@ -43,11 +48,9 @@ def write_accounts(night: Night, book: pa.Table, assets: list[str]) -> None:
         valued = valued_options(folder, name)
         if valued is not None:
             valued = take_valued(valued, index)
-        losses = account_losses(book, record, impact, valued)
+        losses = account_losses(book, record, read_impact(night), valued)
         losses = losses.filter(pc.greater(losses["deficit_usd"], 0))
-        place = losses.schema.get_field_index("scenario")
-        numbers = pa.array(index, pa.int32()).take(losses["scenario"].combine_chunks())
-        parts.append(_named(name, losses.set_column(place, "scenario", numbers)))
+        parts.append(_named(name, _renumbered(losses, index)))
     pq.write_table(pa.concat_tables(parts), folder / "accounts.parquet")
 
 
@@ -61,6 +64,13 @@ def worst_scenarios(deficit: np.ndarray, n: int) -> np.ndarray:
     """
     order = np.argsort(-deficit, kind="stable")[:n]
     return np.sort(order[deficit[order] > 0])
+
+
+def _renumbered(losses: pa.Table, index: np.ndarray) -> pa.Table:
+    """Losses whose scenarios are those at `index`, by the numbers they have in their set."""
+    place = losses.schema.get_field_index("scenario")
+    numbers = pa.array(index, pa.int32()).take(losses["scenario"].combine_chunks())
+    return losses.set_column(place, "scenario", numbers)
 
 
 def _named(name: str, losses: pa.Table) -> pa.Table:

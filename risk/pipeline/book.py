@@ -17,6 +17,7 @@ from risk.liquidation import build_ladders
 from risk.margin.book import build_book
 from risk.market.history import load_history, universe
 from risk.pipeline.branch import branch_snapshot
+from risk.pipeline.depths import write_thin_ladders
 from risk.pipeline.files import read_json, write_json
 from risk.pipeline.impact import read_impact, write_volumes
 from risk.pipeline.night import Night, Progress
@@ -77,6 +78,7 @@ def build_book_ladders(night: Night, progress: Progress | None = None) -> None:
     book = pq.read_table(folder / "book.parquet")
     ladders = build_ladders(book, assets, config.cells, config.max_cells, impact=read_impact(night))
     ladders.save(folder / "ladders")
+    write_thin_ladders(night, book, assets)
     write_json(folder / "plan.json", {"monte_carlo": path_settings(config)})
     # A resumed run keeps its cube: wiping it would throw the finished blocks away.
     if not (folder / "stores.json").exists():

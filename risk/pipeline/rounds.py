@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import xarray as xr
 
 from risk.cube import open_cube, open_drivers
-from risk.drivers import slice_drivers
+from risk.drivers import slice_drivers, take_drivers
 from risk.liquidation import Ladders, build_ladders, walk
 from risk.liquidation.options import Valued, take_valued
 from risk.measures import expected_shortfall
+from risk.pipeline.depths import impact_groups
 from risk.pipeline.files import valued_options
-from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night
 
 #: Scenarios walked at once: bounds the memory.
@@ -32,8 +32,6 @@ def compare_rounds(night: Night, book: pa.Table, assets: list[str]) -> None:
     """
     if night.config.liquidation.cascade is None:
         return
-    impact = read_impact(night, cascade=False)
-    ladders = build_ladders(book, assets, ["venue"], max_cells=max(len(book), 1), impact=impact)
     cube, drivers = open_cube(night.folder), open_drivers(night.folder)
     confidence = night.config.measures.confidence[-1]
     rows: list[tuple[str, str | None, str, float, float, float | None]] = []
@@ -41,7 +39,14 @@ def compare_rounds(night: Night, book: pa.Table, assets: list[str]) -> None:
         record = drivers[name].to_dataset().load()
         outcome = cube[name].to_dataset()
         whole = {v: outcome[v].values.sum(axis=1, dtype="f8") for v in _VARIABLES}
-        alone = _totals(ladders, record, valued_options(night.folder, name))
+        alone = {v: np.zeros(record.sizes["scenario"]) for v in _VARIABLES}
+        valued = valued_options(night.folder, name)
+        everyone = np.arange(record.sizes["scenario"])
+        for impact, index in impact_groups(night, name, everyone, cascade=False):
+            ladders = build_ladders(book, assets, ["venue"], max(len(book), 1), impact=impact)
+            some = None if valued is None else take_valued(valued, index)
+            for v, values in _totals(ladders, take_drivers(record, index), some).items():
+                alone[v][index] = values
         if name == "stress":
             for i, label in enumerate(record.label.values):
                 first, all_ = ({v: x[v][i] for v in _VARIABLES} for x in (alone, whole))

@@ -14,7 +14,7 @@ from risk.config import Config
 from risk.cube import load_record, plain_text, read_dataset, save_record
 from risk.drivers import slice_drivers, with_volatility
 from risk.market.calibration import calibrate
-from risk.market.gaps import calibrated_gap, gap_shares
+from risk.market.gaps import calibrated_gap, gap_shares, has_fine_bars
 from risk.market.history import load_history, universe
 from risk.market.implied import calibrate_implied, implied_multiples, load_implied
 from risk.market.volatility import ewma_model, garch_model
@@ -46,11 +46,12 @@ def prepare_scenarios(night: Night, progress: Progress | None = None) -> None:
     )
     plain_text(calibration).to_zarr(folder / "calibration.zarr", mode="w", consolidated=False)
     write_impact(night, history, assets, calibration["volatility"])
+    bars, shares = window_bars(config, history, night.as_of), None
+    if config.scenarios.historical and has_fine_bars(config.history):
+        shares = gap_shares(config.history, night.as_of)
     records = {
         name: with_implied(record, implied, calibration, config.horizon_days)
-        for name, record in historical_records(
-            config, history, assets, calibration, night.as_of
-        ).items()
+        for name, record in historical_records(config, bars, assets, calibration, shares).items()
     }
     if config.scenarios.stress:
         stresses = load_stresses(config.scenarios.stress.folder)
@@ -60,7 +61,9 @@ def prepare_scenarios(night: Night, progress: Progress | None = None) -> None:
     write_bars(folder / "bars.npz", history.sel(asset=assets))
     for name, record in records.items():
         save_record(folder / "scenarios" / f"{name}.zarr", record)
-    write_json(folder / "market.json", findings.market_notes(history, assets, calibration, records))
+    notes = findings.market_notes(history, assets, calibration, records)
+    notes |= findings.window_notes(bars, assets, shares, config)
+    write_json(folder / "market.json", notes)
 
 
 def with_implied(
@@ -74,27 +77,46 @@ def with_implied(
     return with_volatility(record, multiple, horizon_days)
 
 
+def window_bars(config: Config, history: xr.Dataset, as_of: dt.date) -> xr.Dataset:
+    """The bars that windows are cut from: the daily history, or the hours of its file."""
+    wanted = config.scenarios.historical
+    if wanted is None or wanted.interval == "1d":
+        return history
+    return load_history(config.history, as_of, interval=wanted.interval)
+
+
 def historical_records(
     config: Config,
-    history: xr.Dataset,
+    bars: xr.Dataset,
     assets: list[str],
     calibration: xr.Dataset,
-    as_of: dt.date,
+    shares: xr.Dataset | None = None,
 ) -> dict[str, xr.Dataset]:
-    """One driver record per historical set of the config, each by its own method."""
+    """One driver record per historical set of the config, each by its own method.
+
+    Parameters
+    ----------
+    config : Config
+    bars : Dataset (day, asset) or (hour, asset)
+        From `window_bars`.
+    assets : list of str
+    calibration : Dataset (asset)
+        For the betas of the proxy rule.
+    shares : Dataset (episode), optional
+        From `risk.market.gaps.gap_shares`; a calibrated gap rule needs it.
+
+    Returns
+    -------
+    dict of str to Dataset
+    """
     wanted = config.scenarios.historical
     if wanted is None:
         return {}
     models = {
-        "volatility_scaled": lambda: ewma_model(history, assets, decay=wanted.volatility_decay),
-        "filtered": lambda: garch_model(history, assets, decay=wanted.volatility_decay),
+        "volatility_scaled": lambda: ewma_model(bars, assets, decay=wanted.volatility_decay),
+        "filtered": lambda: garch_model(bars, assets, decay=wanted.volatility_decay),
     }
-    gap = wanted.gap
-    if gap == "calibrated":
-        gap = calibrated_gap(gap_shares(config.history, as_of))
-    bars = history
-    if wanted.interval == "1h":
-        bars = load_history(config.history, as_of, interval="1h")
+    gap = calibrated_gap(shares) if wanted.gap == "calibrated" else wanted.gap
     return {
         name: historical_drivers(
             bars,

@@ -25,6 +25,7 @@ SCRATCH = (
     "blocks",
     "gaps",
     "ladders",
+    "ladders-thin",
     "options",
     "scenarios",
     "stores.json",

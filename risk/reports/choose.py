@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -241,12 +241,30 @@ def capital_sections(inputs: ReportInputs) -> list[list[dict[str, Any]]]:
     return list(groups.values())
 
 
-def worst_scenarios(pnl: xr.DataArray) -> list[tuple[str, float]]:
-    """Labels and P&L of the worst scenarios of one set, worst first."""
+class Scenario(NamedTuple):
+    """A scenario by its name, with what the whole book does in it."""
+
+    label: str
+    source: str
+    weight: float
+    pnl: float
+
+
+def worst_scenarios(pnl: xr.DataArray) -> list[Scenario]:
+    """The worst scenarios of one set, worst first; unnamed ones by number, equally weighted."""
     values = pnl.values
     order = np.argsort(values, kind="stable")[:N_WORST]
-    labels = pnl["label"].values if "label" in pnl.coords else np.arange(values.size)
-    return [(str(labels[index]), float(values[index])) for index in order]
+    unnamed = {
+        "label": np.arange(values.size),
+        "source": np.full(values.size, ""),
+        "weight": np.full(values.size, 1.0 / max(values.size, 1)),
+    }
+    label, source, weight = (
+        pnl[name].values if name in pnl.coords else column for name, column in unnamed.items()
+    )
+    return [
+        Scenario(str(label[i]), str(source[i]), float(weight[i]), float(values[i])) for i in order
+    ]
 
 
 def near_bin(inputs: ReportInputs) -> int:

@@ -104,10 +104,16 @@ def liquidation_facts(inputs: ReportInputs, add: Add) -> None:
     add("margin.share.near", _share(by_side[:near].sum(), total), "%", "notional near its trigger")
     if inputs.gap_sensitivity is not None:
         gaps = inputs.gap_sensitivity
+        if "confidence" in gaps.attrs:
+            add("gap.confidence", 100.0 * gaps.attrs["confidence"], "%", "of the deficit's ES", 0)
         for k, gap in enumerate(gaps["gap"].values):
             add(f"gap.{k}.share", 100.0 * float(gap), "%", "share of the move in one jump", 0)
             for name in gaps.data_vars:
-                add(f"gap.{k}.{name}", gaps[name].values[k], "USD", f"{name}, jump share {gap:g}")
+                value, scope = float(gaps[name].values[k]), f"{name}, jump share {gap:g}"
+                if gaps[name].attrs.get("units") == "1":
+                    add(f"gap.{k}.{name}", 100.0 * value, "%", scope, 1)
+                else:
+                    add(f"gap.{k}.{name}", value, "USD", scope)
 
 
 def book_facts(inputs: ReportInputs, add: Add) -> None:

@@ -133,8 +133,10 @@ def _derived_facts(inputs: ReportInputs, add: Add) -> None:
         add(f"tail_ratio.{scenario_set}", ratio, "x", "mean loss beyond the VaR over the VaR")
         if scenario_set in inputs.totals:
             worst = choose.worst_scenarios(inputs.totals[scenario_set])
-            for rank, (name, pnl) in enumerate(worst, 1):
-                add(f"worst.{scenario_set}.{rank}", pnl, "USD", f"{scenario_set}, {name}")
+            for rank, one in enumerate(worst, 1):
+                key, scope = f"worst.{scenario_set}.{rank}", f"{scenario_set}, {one.label}"
+                add(key, one.pnl, "USD", scope)
+                add(f"{key}.weight", 100.0 * one.weight, "%", f"{scope}: its weight", 3)
     at = total.sel(scenario_set=top.scenario_set, confidence=top.expected_shortfall)
     loss = _scalar(at.isel(group=0), "expected_shortfall")
     deficit = _scalar(at.isel(group=0), "deficit_expected_shortfall")

@@ -15,6 +15,7 @@ import xarray as xr
 from scipy import stats
 
 from risk.scenarios.grids import move_drivers
+from risk.scenarios.profiles import OwnExhaustion, Profiles
 
 #: From a driver record to the share of every target used up (scenario, target).
 Exhaustion = Callable[[xr.Dataset], np.ndarray]
@@ -25,14 +26,18 @@ SCHEME = 1
 #: Step of the first pass over common and single moves.
 STEP = 0.01
 
-#: Points per pass when a bracket is narrowed, and how many passes.
-POINTS, PASSES = 32, 3
+#: Points of the first pass along a ray.
+POINTS = 32
+
+#: Points per pass when the bracket of a common or single move is narrowed, and how many passes.
+NARROWER, PASSES = 8, 5
 
 #: Rounds of turning the ray of the joint search, and least gain to go on turning as widely.
 ROUNDS, GAIN = 12, 1e-3
 
-#: Points on a turned ray, which is looked at from half the distance known so far.
-TURNED = 16
+#: Points on a turned ray, which is looked at from half the distance known so far, and how often
+#: the end of the one that is kept is narrowed.
+TURNED, SETTLED = 16, 3
 
 SEARCHES = ("common_fall", "common_rise", "single_fall", "single_rise", "joint")
 
@@ -55,6 +60,7 @@ def reverse_stress(
     bounds: Bounds | None = None,
     seed: int = 0,
     df: float = np.inf,
+    own: OwnExhaustion | None = None,
     verify: Exhaustion | None = None,
 ) -> xr.Dataset:
     """Smallest common, smallest single-asset and most plausible joint move, for every target.
@@ -76,6 +82,10 @@ def reverse_stress(
         Of the directions tried in the joint search.
     df : float
         Degrees of freedom of the Student-t that turns a distance into a probability.
+    own : callable, optional
+        From a driver record to (scenario, asset, target), where `exhaustion` is its sum over the
+        assets in every straight move: the joint search then reads a table made of one walk, and
+        asks `exhaustion` about its answers only.
     verify : callable, optional
         An independent `exhaustion` the answers are priced with again.
 
@@ -108,7 +118,8 @@ def reverse_stress(
             (bounds.rise, np.eye(n_assets)),
         )
     ):
-        size = _smallest(used, pattern, limit, n_targets)
+        amounts, share = _first_pass(used, own, drivers_of, pattern, limit)
+        size = _smallest(used, pattern, amounts, share)
         # Ties between assets within the resolution go to the first in order.
         which = np.argmin(np.where(np.isnan(size), np.inf, np.abs(size)), axis=0)
         for target in range(n_targets):
@@ -118,12 +129,17 @@ def reverse_stress(
                 if len(pattern) > 1:
                     moved[target, column] = assets[which[target]]
     factor = np.linalg.cholesky(covariance)
+    quick = used
+    if own is not None and n_targets:
+        quick = Profiles(own, assets, fall=bounds.fall, rise=bounds.rise, gap=gap)
     rays = _directions(best, factor, seed)
-    radius = _first_on(used, factor, rays, bounds, n_targets)
+    radius = _first_on(quick, factor, rays, bounds, n_targets)
     for target in range(n_targets):
-        nearest = _joint(_only(used, target), factor, rays, radius[:, target], bounds, seed)
-        if nearest is not None:
-            best[target, -1] = nearest
+        own_moves = best[target][np.isfinite(best[target]).all(axis=1)]
+        best[target, -1] = _joint(
+            _only(quick, target), _only(used, target), factor, rays, radius[:, target],
+            own_moves, bounds, seed,
+        )  # fmt: skip
     found = np.isfinite(best).all(axis=2)
     share, verified = (
         _own_share(priced, drivers_of, best, found) for priced in (exhaustion, verify or exhaustion)
@@ -138,30 +154,53 @@ def _only(
     return lambda moves: used(moves)[:, target]
 
 
-def _smallest(
-    used: Callable[[np.ndarray], np.ndarray], pattern: np.ndarray, limit: float, n_targets: int
-) -> np.ndarray:
-    """Smallest amount of each pattern of moves that breaches each target (pattern, target).
+def _first_pass(
+    used: Callable[[np.ndarray], np.ndarray],
+    own: OwnExhaustion | None,
+    drivers_of: Callable[[np.ndarray], xr.Dataset],
+    pattern: np.ndarray,
+    limit: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Amounts in steps of `STEP`, and what each pattern of moves uses up (amount, pattern, target).
 
-    A first pass in steps of `STEP` brackets the first breach; narrower passes move its end down.
+    What assets use up on their own is told by one ladder of common moves.
     """
     n = max(int(np.ceil(abs(limit) / STEP - 1e-9)), 1)
     amounts = np.linspace(limit / n, limit, n)
-    share = used((amounts[None, :, None] * pattern[:, None, :]).reshape(-1, pattern.shape[1]))
-    breach = share.reshape(len(pattern), n, n_targets) >= 1
-    any_breach = breach.any(axis=1)
-    first = breach.argmax(axis=1)
-    high = np.where(any_breach, amounts[first], np.nan)
+    if own is not None:
+        share = own(drivers_of(np.repeat(amounts[:, None], pattern.shape[1], axis=1)))
+        return amounts, np.einsum("pa,nat->npt", pattern, share)
+    moves = amounts[:, None, None] * pattern
+    share = used(moves.reshape(-1, pattern.shape[1]))
+    return amounts, share.reshape(n, len(pattern), share.shape[1])
+
+
+def _smallest(
+    used: Callable[[np.ndarray], np.ndarray],
+    pattern: np.ndarray,
+    amounts: np.ndarray,
+    share: np.ndarray,
+) -> np.ndarray:
+    """Smallest amount of a pattern of moves that breaches each target (pattern, target).
+
+    The first pass brackets the first breach; narrower passes move its end down, of those patterns
+    alone that come first for some target. The others are NaN.
+    """
+    breach = share >= 1
+    first = np.where(breach.any(axis=0), breach.argmax(axis=0), len(amounts))
+    leads = (first == first.min(axis=0)) & (first < len(amounts))
+    high = np.where(leads, amounts[np.minimum(first, len(amounts) - 1)], np.nan)
     low = np.where(first > 0, amounts[np.maximum(first - 1, 0)], 0.0)
-    rows, columns = np.nonzero(any_breach)
+    rows, columns = np.nonzero(leads)
     for _ in range(PASSES if len(rows) else 0):
-        fraction = np.arange(1, POINTS + 1) / POINTS
+        fraction = np.arange(1, NARROWER + 1) / NARROWER
         a, b = low[rows, columns], high[rows, columns]
         tried = a[:, None] + (b - a)[:, None] * fraction
         tried[:, -1] = b  # the known breach, to the last digit
-        share = used((tried[:, :, None] * pattern[rows][:, None, :]).reshape(-1, pattern.shape[1]))
-        own = share.reshape(len(rows), POINTS, n_targets)[np.arange(len(rows)), :, columns] >= 1
-        at = own.argmax(axis=1)
+        moves = tried[:, :, None] * pattern[rows][:, None, :]
+        found = used(moves.reshape(-1, pattern.shape[1]))
+        own = found.reshape(len(rows), NARROWER, -1)[np.arange(len(rows)), :, columns] >= 1
+        at = np.where(own.any(axis=1), own.argmax(axis=1), NARROWER - 1)
         high[rows, columns] = tried[np.arange(len(rows)), at]
         before = tried[np.arange(len(rows)), np.maximum(at - 1, 0)]
         low[rows, columns] = np.where(at > 0, before, a)
@@ -187,39 +226,63 @@ def _directions(best: np.ndarray, factor: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _joint(
+    quick: Callable[[np.ndarray], np.ndarray],
     used: Callable[[np.ndarray], np.ndarray],
     factor: np.ndarray,
     rays: np.ndarray,
     radius: np.ndarray,
+    simple: np.ndarray,
     bounds: Bounds,
     seed: int,
-) -> np.ndarray | None:
-    """Moves (asset,) of the breach nearest to the origin in whitened space, if there is one.
+) -> np.ndarray:
+    """Moves (asset,) of the breach nearest to the origin in whitened space; NaN if there is none.
 
     The nearest of the starting rays is turned towards the steepest ascent at its end, as in
-    first-order reliability methods [1]_, and at random; it is kept when its end comes nearer.
+    first-order reliability methods [1]_, and at random; it is kept when its end comes nearer. The
+    turning asks `quick`, the end is settled by `used`; no answer is farther than the target's own
+    `simple` ones (move, asset).
 
     References
     ----------
     .. [1] R. Rackwitz and B. Fiessler, "Structural reliability under combined random load
        sequences", Computers and Structures 9, 1978.
     """
-    if not np.isfinite(radius).any():
-        return None
+    n = len(factor)
+    known = np.linalg.solve(factor, np.log1p(simple).T).T
+    length = np.linalg.norm(known, axis=1)
+    best, reach = np.full(n, np.nan), np.inf
+    if len(known):
+        best, reach = simple[np.argmin(length)], float(length.min())
+    if np.isfinite(radius).any():
+        place = int(np.nanargmin(radius))
+        ray, nearest = _turn(quick, factor, rays[place], float(radius[place]), bounds, seed)
+        settled = _settle(used, factor, ray, nearest, bounds)
+        if settled < reach:
+            best = np.expm1(factor @ (ray * settled))
+    return best
+
+
+def _turn(
+    quick: Callable[[np.ndarray], np.ndarray],
+    factor: np.ndarray,
+    ray: np.ndarray,
+    nearest: float,
+    bounds: Bounds,
+    seed: int,
+) -> tuple[np.ndarray, float]:
+    """The ray turned to where its breach comes nearest, and how near."""
     n = len(factor)
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(SCHEME, n))))
-    place = int(np.nanargmin(radius))
-    ray, nearest = rays[place], float(radius[place])
     spread = 0.5
     for _ in range(ROUNDS):
-        up = _steepest(used, factor, ray * nearest, bounds)
+        up = _steepest(quick, factor, ray * nearest, bounds)
         turns = [ray + k * (up - ray) for k in (0.1, 0.25, 0.5, 1.0)] if up is not None else []
         turns += list(ray + spread * rng.standard_normal((12, n)) / np.sqrt(n))
         # Less of what does not matter: each asset's own share of the move taken out.
         turns += list(_without(ray, factor))
         tried = _unit(np.array(turns))
         low, high = np.full(len(tried), 0.5 * nearest), np.full(len(tried), nearest)
-        found = _narrow(used, factor, tried, low, np.minimum(high, _end(tried, factor, bounds)), 2)
+        found = _narrow(quick, factor, tried, low, np.minimum(high, _end(tried, factor, bounds)), 2)
         if np.isfinite(found).any() and np.nanmin(found) < nearest * (1 - GAIN):
             place = int(np.nanargmin(found))
             ray, nearest = tried[place], float(found[place])
@@ -227,8 +290,24 @@ def _joint(
             break
         else:
             spread /= 2
-    low, high = np.array([nearest * (1 - 1 / TURNED)]), np.array([nearest])
-    return np.expm1(factor @ (ray * _narrow(used, factor, ray[None], low, high, PASSES)[0]))
+    return ray, nearest
+
+
+def _settle(
+    used: Callable[[np.ndarray], np.ndarray],
+    factor: np.ndarray,
+    ray: np.ndarray,
+    nearest: float,
+    bounds: Bounds,
+) -> float:
+    """The first breach on a ray around where it is expected, else anywhere; NaN if none."""
+    end = float(_end(ray[None], factor, bounds)[0])
+    near, beyond = nearest * (1 - 1 / TURNED), min(nearest * (1 + 1 / TURNED), end)
+    for low, high in ((near, nearest), (nearest, beyond), (0.0, end)):
+        found = _narrow(used, factor, ray[None], np.array([low]), np.array([high]), SETTLED)[0]
+        if np.isfinite(found):
+            return float(found)
+    return np.nan
 
 
 def _first_on(
