@@ -70,11 +70,26 @@ def with_implied(
     record: xr.Dataset, implied: xr.DataArray | None, calibration: xr.Dataset, horizon_days: int
 ) -> xr.Dataset:
     """A historical record with the moves of the implied volatilities of its windows."""
-    ends = record.label.values.astype("U10").astype("M8[D]")
+    ends = last_days(record.label.values)
     starts = ends - np.timedelta64(horizon_days - 1, "D")
     last = record["last"].values
     multiple = implied_multiples(implied, calibration, starts, ends, last)
     return with_volatility(record, multiple, horizon_days)
+
+
+def last_days(labels: np.ndarray) -> np.ndarray:
+    """The UTC day of every window's last bar; hourly windows are named by the instant they end.
+
+    Examples
+    --------
+    >>> names = np.array(["2024-08-09", "2024-08-09T18:00Z", "2024-08-10T00:00Z"], object)
+    >>> last_days(names).astype(str).tolist()
+    ['2024-08-09', '2024-08-09', '2024-08-09']
+    """
+    text = labels.astype("U17")
+    is_hourly = np.char.endswith(text, "Z")
+    instant = np.char.rstrip(text, "Z").astype("M8[m]")
+    return (instant - np.where(is_hourly, 60, 0).astype("m8[m]")).astype("M8[D]")
 
 
 def window_bars(config: Config, history: xr.Dataset, as_of: dt.date) -> xr.Dataset:

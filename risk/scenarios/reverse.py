@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import xarray as xr
@@ -108,6 +109,13 @@ def reverse_stress(
     def used(moves: np.ndarray) -> np.ndarray:
         return exhaustion(drivers_of(moves))
 
+    @cache
+    def ladder(limit: float) -> tuple[np.ndarray, np.ndarray]:
+        """Common moves in steps of `STEP`, and what each asset's part of them uses up."""
+        assert own is not None
+        amounts = _steps(limit)
+        return amounts, own(drivers_of(np.repeat(amounts[:, None], n_assets, axis=1)))
+
     best = np.full((n_targets, len(SEARCHES), n_assets), np.nan)
     moved = np.full((n_targets, len(SEARCHES)), "", object)
     for column, (limit, pattern) in enumerate(
@@ -118,7 +126,11 @@ def reverse_stress(
             (bounds.rise, np.eye(n_assets)),
         )
     ):
-        amounts, share = _first_pass(used, own, drivers_of, pattern, limit)
+        if own is None:
+            amounts, share = _first_pass(used, pattern, limit)
+        else:
+            amounts, alone = ladder(limit)
+            share = np.einsum("pa,nat->npt", pattern, alone)
         size = _smallest(used, pattern, amounts, share)
         # Ties between assets within the resolution go to the first in order.
         which = np.argmin(np.where(np.isnan(size), np.inf, np.abs(size)), axis=0)
@@ -154,25 +166,20 @@ def _only(
     return lambda moves: used(moves)[:, target]
 
 
-def _first_pass(
-    used: Callable[[np.ndarray], np.ndarray],
-    own: OwnExhaustion | None,
-    drivers_of: Callable[[np.ndarray], xr.Dataset],
-    pattern: np.ndarray,
-    limit: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Amounts in steps of `STEP`, and what each pattern of moves uses up (amount, pattern, target).
-
-    What assets use up on their own is told by one ladder of common moves.
-    """
+def _steps(limit: float) -> np.ndarray:
+    """Amounts up to a limit, in steps of about `STEP`."""
     n = max(int(np.ceil(abs(limit) / STEP - 1e-9)), 1)
-    amounts = np.linspace(limit / n, limit, n)
-    if own is not None:
-        share = own(drivers_of(np.repeat(amounts[:, None], pattern.shape[1], axis=1)))
-        return amounts, np.einsum("pa,nat->npt", pattern, share)
+    return np.linspace(limit / n, limit, n)
+
+
+def _first_pass(
+    used: Callable[[np.ndarray], np.ndarray], pattern: np.ndarray, limit: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Amounts, and what each pattern of moves uses up (amount, pattern, target)."""
+    amounts = _steps(limit)
     moves = amounts[:, None, None] * pattern
     share = used(moves.reshape(-1, pattern.shape[1]))
-    return amounts, share.reshape(n, len(pattern), share.shape[1])
+    return amounts, share.reshape(len(amounts), len(pattern), share.shape[1])
 
 
 def _smallest(
