@@ -14,6 +14,7 @@ SECTIONS = {
     "The engine, against drawing the same paths": "benchmarks.engine",
     "Measures of a stored cube, and the roll-up": "benchmarks.measures",
     "The whole night, from the command line": "benchmarks.night",
+    "A backtest, from the command line": "benchmarks.replay",
     "Variance reduction, against plain draws": "benchmarks.variance",
     "Calibration, grids and reverse stress": "benchmarks.scenarios",
 }

@@ -1,4 +1,4 @@
-"""The night from a terminal: `python -m flows CONFIG`.
+"""A night from a terminal, `python -m flows CONFIG`, or a backtest, `python -m flows backtest`.
 
 Nothing heavy stands at the top: Prefect's server boots while the libraries are imported.
 """

@@ -29,14 +29,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 #: No result is cached, and what Prefect keeps of an error is text, never a pickle.
-_NOTHING_KEPT: dict[str, Any] = {
+NOTHING_KEPT: dict[str, Any] = {
     "cache_policy": NO_CACHE,
     "persist_result": False,
     "result_serializer": "json",
 }
 
 
-def _may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
+def may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
     """Whether trying again can help: a full disk or a dead worker may pass, a bad file will not."""
     return isinstance(state.data, OSError | RunError)
 
@@ -55,16 +55,16 @@ def _stage(name: str, title: str, *, minutes: int) -> Task[[Night, Watch], Night
         description=pipeline.STAGES[name].__doc__,
         retries=2,
         retry_delay_seconds=[10, 60],
-        retry_condition_fn=_may_pass,
+        retry_condition_fn=may_pass,
         timeout_seconds=60 * minutes,
-        **_NOTHING_KEPT,
+        **NOTHING_KEPT,
     )
     return wrap(stage)
 
 
 def _step(work: Callable[P, R], title: str) -> Task[P, R]:
     """A step that is done at once and once only."""
-    return task(name=title, task_run_name=title, **_NOTHING_KEPT)(work)
+    return task(name=title, task_run_name=title, **NOTHING_KEPT)(work)
 
 
 open_night = _step(pipeline.open_night, "Open the night")
@@ -123,13 +123,13 @@ def nightly(
     )
     if as_of == "scheduled" and settings.as_of_date is None:
         settings = settings.model_copy(update={"as_of": last_closed_day()})
-    with recorded(settings.out / "logs" / "nightly.log"):
+    with recorded(settings.out / "logs" / "nightly.log", "night"):
         night = open_night(settings)
         with closing(night):
-            begin(night)
+            begin(night.run_id, f"night of {night.as_of}", is_finished=night.is_finished)
             if night.is_finished:
                 return end(pipeline.finished(night))
-            with watched(list(pipeline.STAGES)) as watch:
+            with watched(list(pipeline.STAGES), "nightly") as watch:
                 night = load_book(night, watch)
                 night = prepare_scenarios(night, watch)
                 night = build_ladders(night, watch)

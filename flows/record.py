@@ -1,4 +1,4 @@
-"""What Prefect and the log keep of a night: its name, how it ended, its card."""
+"""What Prefect and the log keep of a night or a backtest: its name, how it ended, its card."""
 
 from __future__ import annotations
 
@@ -20,19 +20,18 @@ from prefect.states import Completed, Crashed
 from flows.card import show_card, show_failure
 from flows.notices import CONSOLE, log_file
 from risk.errors import BulkheadError
-from risk.pipeline import Night
 from risk.store import Run
 from risk.terminal import verdict
 
 
-def begin(night: Night) -> None:
-    """Name the flow run after its night; put an end to those that were killed in the same work."""
-    state = "is finished already" if night.is_finished else "begins"
-    get_run_logger().info("night of %s, run %s: %s", night.as_of, night.run_id, state)
+def begin(run_id: str, name: str, *, is_finished: bool) -> None:
+    """Name the flow run after its work; put an end to those that were killed in the same work."""
+    state = "is finished already" if is_finished else "begins"
+    get_run_logger().info("%s, run %s: %s", name, run_id, state)
     with get_client(sync_client=True) as client:
-        if not night.is_finished:  # then this process holds the lock: no other one is alive
+        if not is_finished:  # then this process holds the lock: no other one is alive
             work = FlowRunFilter(
-                tags=FlowRunFilterTags(all_=[night.run_id]),
+                tags=FlowRunFilterTags(all_=[run_id]),
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])),
             )
             for killed in client.read_flow_runs(flow_run_filter=work):
@@ -40,8 +39,8 @@ def begin(night: Night) -> None:
                 client.set_flow_run_state(killed.id, Crashed(message=message), force=True)
         client.update_flow_run(
             runtime.flow_run.id,
-            name=f"night of {night.as_of}",
-            tags=[*runtime.flow_run.tags, night.run_id],
+            name=name,
+            tags=[*runtime.flow_run.tags, run_id],
         )
 
 
@@ -54,16 +53,16 @@ def end(run: Run) -> State[str]:
 
 
 @contextmanager
-def recorded(log: Path) -> Iterator[None]:
-    """Write the night's log file; when the night fails, say so wherever somebody looks."""
+def recorded(log: Path, work: str) -> Iterator[None]:
+    """Write the log file of the work; when it fails, say so wherever somebody looks."""
     with log_file(log):
         try:
             yield
         except Exception as error:
-            get_run_logger().error("the night failed: %s", sentence(error), exc_info=error)
+            get_run_logger().error("the %s failed: %s", work, sentence(error), exc_info=error)
             if runtime.deployment.id:  # nobody else tells the terminal that serves the schedule
-                CONSOLE.print(f"the night failed: {sentence(error)}", markup=False, soft_wrap=True)
-            show_failure(sentence(error), log)
+                CONSOLE.print(f"the {work} failed: {sentence(error)}", markup=False, soft_wrap=True)
+            show_failure(sentence(error), log, work)
             raise
 
 

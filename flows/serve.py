@@ -1,15 +1,20 @@
-"""Schedule the night: a Prefect deployment with the config's cron, and the process that runs it."""
+"""Schedule the night, and backtests: Prefect deployments with the config's cron lines."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from flows.server import HOST, port_is_free, start_prefect
 from risk.config import load_config
 from risk.errors import ConfigError
+
+if TYPE_CHECKING:
+    from prefect.deployments.runner import RunnerDeployment
+
+    from risk.config import Schedule
 
 #: Where Prefect's UI is looked for.
 _PORT = 4200
@@ -19,7 +24,8 @@ def serve(config: Path, *, progress: Callable[[str], None] | None = None) -> Non
     """Schedule the night and run it whenever it is due, until this process is stopped.
 
     A night that was due while nothing was served is run late, when serving starts again; a night
-    that is finished already is recognised. Two never run at once.
+    that is finished already is recognised. Two never run at once. With `schedule.backtest` in the
+    config the nights before are replayed too, as often as it says.
 
     Parameters
     ----------
@@ -43,13 +49,13 @@ def serve(config: Path, *, progress: Callable[[str], None] | None = None) -> Non
     server = start_prefect(port)
 
     from prefect import serve as run_when_due
-    from prefect.deployments.runner import EntrypointType, RunnerDeployment
+    from prefect.deployments.runner import EntrypointType
     from prefect.schedules import Cron
 
     from flows.nightly import nightly
 
     deployment = cast(
-        RunnerDeployment,  # the sync half of a function that Prefect declares as both
+        "RunnerDeployment",  # the sync half of a function that Prefect declares as both
         nightly.to_deployment(
             name=config.stem,
             description=f"The night of {config.name}, as of the UTC day before it is due",
@@ -58,13 +64,41 @@ def serve(config: Path, *, progress: Callable[[str], None] | None = None) -> Non
             entrypoint_type=EntrypointType.MODULE_PATH,
         ),
     )
+    deployments = [deployment]
+    if schedule.backtest is not None:
+        deployments.append(_backtests(config, schedule))
     if server is not None:
         server.wait()
     if progress is not None:
         url = os.environ["PREFECT_API_URL"].removesuffix("/api")
+        also = f", backtests at {schedule.backtest.cron!r}" if schedule.backtest else ""
         progress(
-            f"{config.name}: every night at {schedule.cron!r} ({schedule.timezone}); Prefect's UI "
-            f"is at {url}; Ctrl-C stops"
+            f"{config.name}: every night at {schedule.cron!r}{also} ({schedule.timezone}); "
+            f"Prefect's UI is at {url}; Ctrl-C stops"
         )
     # The schedule stays when this process stops: a restart must not lose the night.
-    run_when_due(deployment, limit=1, pause_on_shutdown=False, print_starting_message=False)
+    run_when_due(*deployments, limit=1, pause_on_shutdown=False, print_starting_message=False)
+
+
+def _backtests(config: Path, schedule: Schedule) -> RunnerDeployment:
+    """The deployment that replays the latest nights."""
+    from prefect.deployments.runner import EntrypointType
+    from prefect.schedules import Cron
+
+    from flows.backtest import backtest
+
+    wanted = schedule.backtest
+    assert wanted is not None
+    parameters: dict[str, object] = {"config": str(config.resolve()), "nights": wanted.nights}
+    if wanted.marks is not None:
+        parameters["marks"] = str(wanted.marks.resolve())
+    return cast(
+        "RunnerDeployment",
+        backtest.to_deployment(
+            name=config.stem,
+            description=f"The latest {wanted.nights} nights of {config.name}, replayed",
+            schedule=Cron(wanted.cron, timezone=schedule.timezone),
+            parameters=parameters,
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        ),
+    )

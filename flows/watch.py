@@ -1,4 +1,4 @@
-"""Where a night stands, told three times: in the terminal, in the UI, in the log."""
+"""Where a night or a backtest stands, told three times: in the terminal, in the UI, in the log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PACE = 1.0
 
 
 class Watch:
-    """Progress of one night, and how long its stages took.
+    """Progress of one night or backtest, and how long its stages took.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Watch:
         Seconds by stage, for the manifest.
     """
 
-    def __init__(self, shown: Progress, stages: Sequence[str]) -> None:
+    def __init__(self, shown: Progress, stages: Sequence[str], work: str = "nightly") -> None:
         """Start at zero; needs a flow run."""
         self.timings: dict[str, float] = {}
         self._shown = shown
@@ -38,7 +38,7 @@ class Watch:
         self._artifact = cast(
             UUID,
             create_progress_artifact(
-                0.0, key="nightly-progress", description="Stages of the night that are done"
+                0.0, key=f"{work}-progress", description="Stages that are done"
             ),
         )
 
@@ -65,7 +65,7 @@ class Watch:
 
 
 @contextmanager
-def watched(stages: Sequence[str]) -> Iterator[Watch]:
-    """Follow a night: a bar in a terminal, plain lines elsewhere."""
+def watched(stages: Sequence[str], work: str) -> Iterator[Watch]:
+    """Follow a night or a backtest: a bar in a terminal, plain lines elsewhere."""
     with show_progress(CONSOLE) as shown:
-        yield Watch(shown, stages)
+        yield Watch(shown, stages, work)

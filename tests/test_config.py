@@ -180,6 +180,7 @@ def test_labels_are_put_in_their_canonical_order(here, demo):
         {"out": "elsewhere", "snapshot": "elsewhere", "history": "elsewhere"},
         {"scenarios": {"stress": {"folder": "elsewhere"}}},
         {"schedule": {"cron": "0 3 * * *"}},
+        {"schedule": {"backtest": {"cron": "0 3 * * 0", "nights": 100}}},
         {"cells": ["book", "side", "kind", "asset", "settle", "venue"]},
     ],
 )

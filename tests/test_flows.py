@@ -20,10 +20,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Failed
 from rich.console import Console
 
+from flows import backtest as past
 from flows import nightly, notices, watch
 from flows.server import HOST, Server, port_is_free
-from risk import open_run, pipeline
+from risk import open_run, pipeline, replay
 from risk.config import load_config
+from risk.engine import run_blocks
 from risk.errors import ConfigError, DataError, RunError
 from risk.sample import write_sample
 from risk.store import verify
@@ -139,6 +141,13 @@ def files(run):
     }
 
 
+def sample_days(config):
+    """Days of the snapshots a config reads."""
+    folder = Path(yaml.safe_load(config.read_text())["snapshot"])
+    names = (path.name.removeprefix("as_of=") for path in folder.glob("as_of=*"))
+    return [dt.date.fromisoformat(name) for name in names]
+
+
 def artifacts(url, run):
     found = ask(url, "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}})
     return {one["key"]: one["data"] for one in found}
@@ -175,6 +184,55 @@ def test_the_flow_writes_the_bytes_of_the_pipeline(config, start, prefect_url, t
     status, out, err, (seen,) = start(path)
     assert status == 0
     assert "load book" not in err, "a finished night is recognised"
+
+
+def test_the_backtest_flow_writes_the_bytes_of_the_plain_loop(config, start, prefect_url, tmp_path):
+    """Law 5 for past nights: two dask workers under Prefect, one without, and no dask at all."""
+    path = config(execution={"executor": "dask", "workers": 2})
+    last = max(sample_days(path)) - dt.timedelta(days=1)
+    first = last - dt.timedelta(days=5)
+    status, out, err, (seen,) = start("backtest", path, "--from", first, "--to", last)
+    assert status == 0, err
+    run = open_run(tmp_path / "runs/backtest")
+    verify(run)
+    assert out.splitlines()[-1] == str(run.path)
+    assert f"Backtest of the nights {first} to {last}" in out
+    assert list(run.manifest["timings"]) == list(replay.STAGES)
+    for name, execution in (("one", ("dask", 1)), ("plain", ("plain", 1))):
+        settings = load_config(
+            path,
+            out=tmp_path / name,
+            execution__executor=execution[0],
+            execution__workers=execution[1],
+        )
+        other = replay.backtest(settings, first, last)
+        assert other.id == run.id
+        assert files(other) == files(run)
+
+    assert (seen["state_type"], seen["name"]) == ("COMPLETED", f"backtest of {first} to {last}")
+    assert run.id in seen["tags"]
+    shown = artifacts(prefect_url, seen)
+    assert shown["backtest-progress"] == 100
+    card = shown["run-card"]
+    assert card.startswith(f"# Backtest up to {last}: FINISHED · SYNTHETIC")
+    assert f"Backtest of the nights {first} to {last}" in card
+    assert "P&L attribution" in card
+    assert f"`{run.path / 'tests.parquet'}`" in card
+    log = (tmp_path / "runs/logs/backtest.log").read_text().splitlines()
+    assert [name for name in replay.STAGES if not any(f"{name}: " in line for line in log)] == []
+
+    status, _, err, (seen,) = start("backtest", path, "--from", first, "--to", last)
+    assert status == 0
+    assert "replay" not in err, "a finished backtest is recognised"
+
+
+def test_a_period_without_history_fails_the_backtest_flow_with_status_2(config, start):
+    path = config()
+    last = max(sample_days(path))
+    status, out, err, (seen,) = start("backtest", path, "--from", last, "--to", last)
+    assert (status, out) == (2, "")
+    assert f"the night of {last} is judged by the prices of" in err
+    assert seen["state_type"] == "FAILED"
 
 
 def test_a_breach_finishes_with_status_3_and_says_why(config, start, prefect_url):
@@ -308,6 +366,22 @@ def test_a_scheduled_night_is_of_the_last_day_that_was_over(monkeypatch, due, da
     monkeypatch.setattr(nightly.runtime, "flow_run", Due)
     assert nightly.last_closed_day() == day
 
+    # A backtest judges its last night by the day after, which must be over too.
+    first, last = past.period(None, "scheduled", 3)
+    assert (first, last) == (day - dt.timedelta(days=3), day - dt.timedelta(days=1))
+
+
+def test_every_stage_of_a_backtest_is_a_task_too():
+    for stage, work in zip(
+        (past.prepare, past.replay_nights, past.judge), replay.STAGES.values(), strict=True
+    ):
+        assert stage.description == work.__doc__
+        assert stage.retries == 2
+        assert stage.cache_policy is NO_CACHE
+        assert stage.persist_result is False
+    with pytest.raises(ConfigError, match="at least 1"):
+        past.period(None, dt.date(2025, 6, 1), 0)
+
 
 def test_a_persons_mistake_is_logged_without_a_traceback(tmp_path, monkeypatch):
     log = logging.getLogger("prefect.flow_runs")
@@ -395,9 +469,56 @@ def test_a_killed_night_is_marked_by_the_start_that_resumes_it(
 
 
 @pytest.mark.drill
+def test_a_killed_backtest_goes_on_with_the_nights_it_had(
+    config, prefect_url, tmp_path, monkeypatch
+):
+    """SIGKILL of the flow and its workers; what was done is kept, and the bytes are the same."""
+    path = config(execution={"executor": "dask", "workers": 2})
+    last = max(sample_days(path)) - dt.timedelta(days=1)
+    first = last - dt.timedelta(days=59)
+    tokens = ["backtest", str(path), "--from", str(first), "--to", str(last)]
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "flows", *tokens],
+        cwd=tmp_path,
+        env=os.environ | {"PREFECT_API_URL": prefect_url, "PYTHONPATH": str(ROOT)},
+        start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    out = tmp_path / "runs"
+
+    def receipts():
+        return list(out.glob("backtest/as_of=*/.run=*.part/blocks/night-*.json"))
+
+    wait_for(lambda: len(receipts()) >= 3)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    n_done = len(receipts())
+    assert 3 <= n_done < 60
+
+    kept = []
+
+    def counting(*args, **settings):
+        kept.append(run_blocks(*args, **settings))
+        return kept[-1]
+
+    monkeypatch.setattr("risk.replay.run.run_blocks", counting)
+    plain = {"execution__executor": "plain"}
+    resumed = replay.backtest(load_config(path, **plain), first, last)
+    whole = replay.backtest(load_config(path, out=tmp_path / "whole", **plain), first, last)
+    assert kept == [n_done, 0]
+    assert resumed.id == whole.id
+    assert files(resumed) == files(whole)
+
+
+@pytest.mark.drill
 def test_a_fresh_server_schedules_the_night_and_a_missing_snapshot_fails_loudly(config, tmp_path):
     """A clash of versions once switched the schedule off: deployments active, no run ever due."""
-    path = config(schedule={"cron": "15 1 * * *", "timezone": "Europe/Berlin"})
+    path = config(
+        schedule={
+            "cron": "15 1 * * *",
+            "timezone": "Europe/Berlin",
+            "backtest": {"cron": "0 3 * * 0", "nights": 5},
+        }
+    )
     port = next(port for port in range(4310, 4400) if port_is_free(port))
     url = f"http://{HOST}:{port}/api"
     environment = os.environ | {
@@ -411,17 +532,22 @@ def test_a_fresh_server_schedules_the_night_and_a_missing_snapshot_fails_loudly(
             cwd=tmp_path, env=environment, stdout=said, stderr=said,
         )  # fmt: skip
     try:
-        due = wait_for(
-            lambda: ask(
-                url,
-                "/flow_runs/filter",
-                {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}},
-            )
-        )
+
+        def scheduled(of):
+            wanted = {"state": {"type": {"any_": ["SCHEDULED"]}}, "deployment_id": {"any_": [of]}}
+            return ask(url, "/flow_runs/filter", {"flow_runs": wanted})
+
+        both = wait_for(lambda: len(found := ask(url, "/deployments/filter", {})) == 2 and found)
+        deployment, weekly = sorted(both, key=lambda one: "nights" in one["parameters"])
+        assert weekly["parameters"] == {"config": str(path), "nights": 5}
+        sundays = wait_for(lambda: scheduled(weekly["id"]))
+        for run in sundays:
+            at = dt.datetime.fromisoformat(run["expected_start_time"])
+            assert (at.weekday(), at.hour) in ((6, 1), (6, 2)), "03:00 in Berlin, on a Sunday"
+        due = wait_for(lambda: scheduled(deployment["id"]))
         times = [dt.datetime.fromisoformat(run["expected_start_time"]) for run in due]
         assert len(times) >= 3
         assert all(at.minute == 15 and at.hour in (23, 0) for at in times), "01:15 in Berlin"
-        (deployment,) = ask(url, "/deployments/filter", {})
         assert deployment["parameters"] == {"config": str(path), "as_of": "scheduled"}
 
         run = ask(url, f"/deployments/{deployment['id']}/create_flow_run", {})

@@ -24,6 +24,7 @@ from risk.config.sections import (
     Margin,
     Measures,
     Schedule,
+    ScheduledBacktest,
     Tls,
     WhatIf,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "Reverse",
     "Scenarios",
     "Schedule",
+    "ScheduledBacktest",
     "Stress",
     "Tls",
     "WhatIf",

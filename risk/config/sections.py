@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from risk.config.keys import Count, Flag, Fraction, Keys, NonNegative, Probability
 
@@ -176,25 +176,38 @@ _CRON = (
 )
 
 
+def _check_cron(cron: str) -> str:
+    """Refuse a line that is no cron."""
+    fields = cron.split()
+    if len(fields) != len(_CRON):
+        raise ValueError('write five fields, such as "30 0 * * *"')
+    for field, (name, least, most) in zip(fields, _CRON, strict=True):
+        for part in field.split(","):
+            found = re.fullmatch(r"(?:\*|(\d+)(?:-(\d+))?)(?:/[1-9]\d*)?", part)
+            bounds = [int(bound) for bound in found.groups() if bound] if found else [-1]
+            if bounds != sorted(bounds) or any(not least <= one <= most for one in bounds):
+                raise ValueError(f"{part!r} is no {name}; write {least} to {most}, or *")
+    return cron
+
+
+Cron = Annotated[str, AfterValidator(_check_cron)]
+
+
+class ScheduledBacktest(Keys):
+    """When `bulkhead serve` replays the latest nights, and how many."""
+
+    cron: Cron = "0 3 * * 0"
+    nights: Count = 250
+    #: History of mark prices liquidations are counted on; the config's history when null.
+    marks: Path | None = None
+
+
 class Schedule(Keys):
-    """When `bulkhead serve` starts the nightly flow."""
+    """When `bulkhead serve` starts the nightly flow, and backtests."""
 
-    cron: str = "30 0 * * *"
+    cron: Cron = "30 0 * * *"
     timezone: str = "UTC"
-
-    @field_validator("cron")
-    @classmethod
-    def _is_cron(cls, cron: str) -> str:
-        fields = cron.split()
-        if len(fields) != len(_CRON):
-            raise ValueError('write five fields, such as "30 0 * * *"')
-        for field, (name, least, most) in zip(fields, _CRON, strict=True):
-            for part in field.split(","):
-                found = re.fullmatch(r"(?:\*|(\d+)(?:-(\d+))?)(?:/[1-9]\d*)?", part)
-                bounds = [int(bound) for bound in found.groups() if bound] if found else [-1]
-                if bounds != sorted(bounds) or any(not least <= one <= most for one in bounds):
-                    raise ValueError(f"{part!r} is no {name}; write {least} to {most}, or *")
-        return cron
+    backtest: ScheduledBacktest | None = None
 
     @field_validator("timezone")
     @classmethod

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import xarray as xr
 from pydantic import ValidationError
 
 from risk.config import Config
@@ -64,4 +66,28 @@ def _explained(night: Night, before: Run) -> pa.Table:
     both = [name for name in both if name != "stress"]
     if not both:
         raise ConfigError("the two nights have no sampled scenario set in common")
-    return explain(load_day(old), load_day(new), scenario_set=both[0], confidence=_CONFIDENCE)
+    return explain(
+        load_day(old),
+        load_day(new),
+        scenario_set=both[0],
+        confidence=_CONFIDENCE,
+        reported=_published(night, before, both[0]),
+    )
+
+
+def _published(night: Night, before: Run, scenario_set: str) -> tuple[float, float] | None:
+    """Values at risk of both nights as their reports print them; None where one has not that level.
+
+    Against these the residual shows what the explanation leaves out: moves of implied volatility,
+    market impact, shared collateral, another version of the code.
+    """
+    total = xr.open_zarr(
+        night.folder / "measures.zarr", group="total", consolidated=False, chunks=None
+    )
+    fact = f"value_at_risk.{scenario_set}.{_CONFIDENCE:g}.total.all"
+    was = before.facts.filter(pc.equal(before.facts["fact_id"], fact))["value"].to_pylist()
+    levels = total["confidence"].values
+    if _CONFIDENCE not in levels or not was or was[0] is None:
+        return None
+    now = total["value_at_risk"].sel(scenario_set=scenario_set, confidence=_CONFIDENCE)
+    return float(was[0]), float(now.values.item())

@@ -8,16 +8,30 @@ from risk.replay.judge import (
     judge_liquidations,
     z_of_days,
 )
-from risk.replay.run import backtest
+from risk.replay.run import (
+    STAGES,
+    Replay,
+    backtest,
+    close,
+    finished,
+    open_backtest,
+    publish,
+)
 from risk.replay.shared import read_bars, write_bars
 
 __all__ = [
+    "STAGES",
+    "Replay",
     "backtest",
     "backtest_facts",
     "calibrate_liquidations",
+    "close",
+    "finished",
     "judge",
     "judge_attribution",
     "judge_liquidations",
+    "open_backtest",
+    "publish",
     "read_bars",
     "write_bars",
     "z_of_days",

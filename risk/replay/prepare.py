@@ -101,13 +101,25 @@ def prepare(
     covered = coverage(book, snapshot.quarantine, snapshot.n_rows, [])
     pq.write_table(covered, folder / "coverage.parquet")
     write_bars(folder / "history.npz", history)
+    counted = history
     if marks is not None:
         day = _after(plan)
         bars = load_history(marks, day, wick_filter=False)
         # A day that lacks hours may hide the one that liquidates.
         whole = ~bars["incomplete"]
-        history = bars.assign({name: bars[name].where(whole) for name in ("low", "high", "close")})
-    write_bars(folder / "marks.npz", history)
+        counted = bars.assign({name: bars[name].where(whole) for name in ("low", "high", "close")})
+    write_bars(folder / "marks.npz", counted)
+    notes = {
+        "snapshot": {
+            "n_rows": snapshot.n_rows,
+            "is_synthetic": snapshot.is_synthetic,
+            "notes": list(snapshot.notes),
+        },
+        "market": {"is_synthetic": bool(history.attrs["is_synthetic"])},
+    }
+    for name, note in notes.items():
+        text = json.dumps(note, indent=1, sort_keys=True)
+        (folder / f"{name}.json").write_text(text, encoding="utf-8")
     plan = plan | {"notional_usd": notional}
     (folder / "plan.json").write_text(json.dumps(plan, sort_keys=True), encoding="utf-8")
 

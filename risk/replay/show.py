@@ -33,7 +33,7 @@ def text_tables(run: Run) -> tuple[TextTable, ...]:
         for name in ("days", "tests", "calibration", "liquidations", "attribution")
     )
     return (
-        _tests(days, tests),
+        _tests(days, tests, ", SYNTHETIC" if run.is_synthetic else ""),
         _scores(tests),
         _exceedances(days),
         _attribution(tests, attributed),
@@ -42,7 +42,7 @@ def text_tables(run: Run) -> tuple[TextTable, ...]:
     )
 
 
-def _tests(days: pa.Table, tests: pa.Table) -> TextTable:
+def _tests(days: pa.Table, tests: pa.Table, mark: str) -> TextTable:
     found = _by_level(tests)
     rows = [
         [
@@ -63,7 +63,7 @@ def _tests(days: pa.Table, tests: pa.Table) -> TextTable:
     nights = sorted(set(days["night"].to_pylist()))
     columns = ["scenario set", "level", "nights", "exceed", "expected", "zone", "Kupiec p",
                "Christoffersen p", "DQ p", "Du-Escanciano p", "Z2"]  # fmt: skip
-    title = f"Backtest of the nights {nights[0]} to {nights[-1]}, one day ahead"
+    title = f"Backtest of the nights {nights[0]} to {nights[-1]}, one day ahead{mark}"
     return TextTable(title, columns, rows, 1)
 
 
