@@ -115,14 +115,16 @@ def coverage(
             f"{n_rows} position rows came in, but {book.num_rows} are valid and {n_bad} quarantined"
         )
     known = float(np.nansum(notional))
+    # A row that breaks a rule has no notional to count; where no row does, none is missing.
+    lost = None if n_bad else 0.0
     rows = []
     amount: float | None
     for name in ROWS:
+        amount: float | None
         if name == "in":
             count, amount = n_rows, known
         elif name == "quarantined":
-            # A row that breaks a rule has no notional to count; no such row has none to miss.
-            count, amount = n_bad, None if n_bad else 0.0
+            count, amount = n_bad, lost
         else:
             count = int(members[name].sum())
             amount = float(np.nansum(notional[members[name]]))

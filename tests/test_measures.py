@@ -401,7 +401,7 @@ def test_parametric_arguments_broadcast_and_are_checked():
     assert normal_value_at_risk([0.0, 1.0], 1.0, 0.99).shape == (2,)
     with pytest.raises(ValueError, match="sd must not be negative"):
         normal_expected_shortfall(0, -1, 0.99)
-    with pytest.raises(ValueError, match="df must be above 2"):
+    with pytest.raises(ValueError, match="df must be finite and above 2"):
         student_t_value_at_risk(0, 1, 2, 0.99)
 
 

@@ -61,7 +61,8 @@ def exceedances(pnl: ArrayLike | xr.DataArray, value_at_risk: ArrayLike | xr.Dat
     Raises
     ------
     ValueError
-        If the lengths differ or there is no day.
+        If the lengths differ, there is no day, or a value is infinite: a day without a number
+        is NaN or None.
 
     References
     ----------
@@ -74,6 +75,10 @@ def exceedances(pnl: ArrayLike | xr.DataArray, value_at_risk: ArrayLike | xr.Dat
     """
     if isinstance(pnl, xr.DataArray) and isinstance(value_at_risk, xr.DataArray):
         gain, forecast = xr.align(pnl, value_at_risk, join="outer")
+        if np.isinf(gain).any() or np.isinf(forecast).any():
+            raise SeriesError(
+                "pnl or value_at_risk is infinite: leave a day without a number empty"
+            )
         return (-gain > forecast) | gain.isnull() | forecast.isnull()
     if isinstance(pnl, xr.DataArray):
         return pnl.copy(data=exceedances(pnl.values, value_at_risk))
@@ -84,6 +89,8 @@ def exceedances(pnl: ArrayLike | xr.DataArray, value_at_risk: ArrayLike | xr.Dat
         raise SeriesError(f"pnl and value_at_risk must be series of one length: {error}") from error
     if left.size == 0:
         raise SeriesError("pnl is empty: a backtest needs at least one day")
+    if np.isinf(left).any() or np.isinf(right).any():
+        raise SeriesError("pnl or value_at_risk is infinite: leave a day without a number empty")
     return (-left > right) | np.isnan(left) | np.isnan(right)
 
 
@@ -180,7 +187,7 @@ def time_until_first_failure(first: int, confidence: float) -> Outcome:
     >>> round(result.statistic, 4), round(result.p_value, 5)
     (1.7354, 0.18773)
     """
-    if first != int(first) or first < 1:
+    if not (math.isfinite(first) and first == int(first) and first >= 1):
         raise ValueError(f"first is the number of a day, from 1 on; got {first}")
     p = 1.0 - check_confidence(confidence)
     waited = int(first) - 1

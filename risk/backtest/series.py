@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -29,13 +30,14 @@ def check_confidence(confidence: float) -> float:
 
 def check_counts(n_exceedances: int, n_observations: int) -> tuple[int, int]:
     """Return both counts, or say which is impossible."""
-    x, n = int(n_exceedances), int(n_observations)
-    if (x, n) != (n_exceedances, n_observations) or n < 1 or not 0 <= x <= n:
+    given = n_exceedances, n_observations
+    is_whole = all(math.isfinite(count) and count == int(count) for count in given)
+    if not is_whole or n_observations < 1 or not 0 <= n_exceedances <= n_observations:
         raise ValueError(
             "exceedances must be whole, between 0 and the number of observations, and that at "
             f"least 1; got {n_exceedances} of {n_observations}"
         )
-    return x, n
+    return int(n_exceedances), int(n_observations)
 
 
 def check_series(**series: ArrayLike) -> list[Floats]:

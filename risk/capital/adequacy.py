@@ -11,6 +11,7 @@ import pyarrow as pa
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from risk.capital.checks import check_amounts, check_count
 from risk.capital.settings import CapitalSettings
 
 #: One line of the capital summary; `is_verified` is null where nothing needed checking.
@@ -40,21 +41,19 @@ def cover(deficits_by_account: Mapping[str, float] | ArrayLike, n: int) -> float
     Raises
     ------
     ValueError
-        If `n` is below one or a deficit is negative or not a number.
+        If `n` is no whole number from one on, or a deficit is negative or not finite.
 
     Examples
     --------
     >>> cover({"a": 5.0, "b": 1.0, "c": 3.0}, 2)
     8.0
     """
-    if n < 1:
-        raise ValueError(f"n is {n}; at least one account defaults")
+    n = check_count("n", n, least=1)
     given: Any = deficits_by_account
     if isinstance(given, Mapping):
         given = list(given.values())
     deficits = np.asarray(given, dtype=float).ravel()
-    if not (deficits >= 0.0).all():
-        raise ValueError("a deficit is negative or not a number")
+    check_amounts(deficits_by_account=deficits)
     return math.fsum(np.sort(deficits)[::-1][:n])
 
 

@@ -15,6 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from risk.capital.checks import check_amounts, check_count
+
 #: MAR32.9 table 1: multiplier 1.5 plus the add-on of 0, 1, ..., 10 or more exceedances in 250 days.
 BASE_MULTIPLIER = 1.5
 ADD_ONS = (0.0, 0.0, 0.0, 0.0, 0.0, 0.20, 0.26, 0.33, 0.38, 0.42, 0.50)
@@ -35,16 +37,15 @@ def backtest_multiplier(n_exceedances: int) -> float:
     Raises
     ------
     ValueError
-        If the count is below zero.
+        If the count is no whole number from zero on.
 
     Examples
     --------
     >>> [backtest_multiplier(n) for n in (4, 5, 10)]
     [1.5, 1.7, 2.0]
     """
-    if n_exceedances < 0:
-        raise ValueError(f"n_exceedances is {n_exceedances}; a count cannot be below zero")
-    return BASE_MULTIPLIER + ADD_ONS[min(n_exceedances, len(ADD_ONS) - 1)]
+    count = check_count("n_exceedances", n_exceedances)
+    return BASE_MULTIPLIER + ADD_ONS[min(count, len(ADD_ONS) - 1)]
 
 
 def liquidity_horizon_expected_shortfall(expected_shortfall: Mapping[int, float]) -> float:
@@ -67,7 +68,7 @@ def liquidity_horizon_expected_shortfall(expected_shortfall: Mapping[int, float]
     Raises
     ------
     ValueError
-        If a horizon is not one of the five, or an amount is negative.
+        If a horizon is not one of the five, or an amount is negative or not finite.
 
     Examples
     --------
@@ -77,8 +78,7 @@ def liquidity_horizon_expected_shortfall(expected_shortfall: Mapping[int, float]
     unknown = sorted(set(expected_shortfall) - set(HORIZONS))
     if unknown:
         raise ValueError(f"liquidity horizon {unknown[0]} is not one of {HORIZONS} days")
-    if any(not value >= 0.0 for value in expected_shortfall.values()):
-        raise ValueError("an expected shortfall is a loss and cannot be below zero")
+    check_amounts(expected_shortfall=list(expected_shortfall.values()))
     squares = []
     for shorter, horizon in zip((0, *HORIZONS), HORIZONS, strict=False):
         longer = [given for given in HORIZONS if given >= horizon and given in expected_shortfall]
@@ -94,11 +94,20 @@ def internal_model_capital(
 
     The stressed add-on `ses_average` of factors without a model is not multiplied.
 
+    Raises
+    ------
+    ValueError
+        If an amount or the multiplier is negative or not finite.
+
     Examples
     --------
     >>> internal_model_capital(10.0, 8.0, 1.0, 1.0, multiplier=1.5)
     13.0
     """
+    check_amounts(
+        imcc=imcc, imcc_average=imcc_average, ses=ses, ses_average=ses_average,
+        multiplier=multiplier,
+    )  # fmt: skip
     return max(imcc + ses, multiplier * imcc_average + ses_average)
 
 
@@ -184,14 +193,14 @@ def group_2_limit(exposure: float, tier1: float) -> Group2Limit:
     Raises
     ------
     ValueError
-        If the capital is not above zero or the exposure is negative.
+        If the capital is not above zero, the exposure is negative, or one is not finite.
 
     Examples
     --------
     >>> group_2_limit(15.0, 1000.0)
     Group2Limit(share=0.015, state='excess_to_2b', excess=5.0)
     """
-    if not (tier1 > 0.0 and exposure >= 0.0):
+    if not (0.0 < tier1 < math.inf and 0.0 <= exposure < math.inf):
         raise ValueError(f"tier 1 of {tier1} must be above zero, exposure of {exposure} not below")
     amount, capital = Decimal(repr(float(exposure))), Decimal(repr(float(tier1)))
     state: Literal["within", "excess_to_2b", "all_to_2b"] = "within"

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from risk.capital.checks import check_amounts
+
 Floats = np.ndarray
 
 #: Least multiplier of the potential future exposure (CRE52.23).
@@ -59,7 +61,7 @@ def exposure_at_default(
     Raises
     ------
     ValueError
-        If a value is not finite or an add-on negative.
+        If a value is not finite, an add-on or `alpha` negative, or `floor` outside [0, 1).
 
     Examples
     --------
@@ -70,6 +72,9 @@ def exposure_at_default(
     net, add = np.broadcast_arrays(np.asarray(net_value, "f8"), np.asarray(add_on, "f8"))
     if not (np.isfinite(net).all() and np.isfinite(add).all() and (add >= 0.0).all()):
         raise ValueError("a value or an add-on is not finite, or an add-on is negative")
+    check_amounts(alpha=alpha)
+    if not 0.0 <= floor < 1.0:
+        raise ValueError(f"floor is {floor}; it lies in [0, 1)")
     cost = np.maximum(net, 0.0)
     with np.errstate(divide="ignore", invalid="ignore", under="ignore"):
         decay = np.exp(np.minimum(net, 0.0) / (2.0 * (1.0 - floor) * add))
@@ -92,10 +97,22 @@ def margined_add_on(
     risk_days, year_days : float
         Margin period of risk and the year, in business days.
 
+    Raises
+    ------
+    ValueError
+        If a number is negative or not finite (the notional may be either sign), or the year zero.
+
     Examples
     --------
     >>> round(float(margined_add_on(100.0, 0.32, 10)), 6)
     9.6
     """
+    size = np.abs(np.asarray(notional, "f8"))
+    check_amounts(
+        notional=size, supervisory_factor=supervisory_factor, risk_days=risk_days,
+        year_days=year_days,
+    )  # fmt: skip
+    if year_days == 0.0:
+        raise ValueError("year_days is zero: a year has days")
     maturity_factor = 1.5 * math.sqrt(risk_days / year_days)
-    return supervisory_factor * maturity_factor * np.abs(np.asarray(notional, "f8"))
+    return supervisory_factor * maturity_factor * size

@@ -13,6 +13,8 @@ from datetime import date
 
 import numpy as np
 
+from risk.capital.checks import check_amounts, check_count, check_share
+
 #: CRR Article 366: addend for 0, 1, ..., 10 or more overshootings in 250 days.
 PLUS_FACTORS = (0.0, 0.0, 0.0, 0.0, 0.0, 0.40, 0.50, 0.65, 0.75, 0.85, 1.00)
 
@@ -69,15 +71,18 @@ def stressed_expected_shortfall(
     Raises
     ------
     ValueError
-        If an amount is negative or not a number.
+        If an amount is negative or not finite.
 
     Examples
     --------
     >>> stressed_expected_shortfall(200.0, 110.0, 100.0)
     220.00000000000003
     """
-    if not min(reduced_stressed, full_current, reduced_current) >= 0.0:
-        raise ValueError("an expected shortfall is a loss and cannot be below zero")
+    check_amounts(
+        reduced_stressed=reduced_stressed,
+        full_current=full_current,
+        reduced_current=reduced_current,
+    )
     ratio = full_current / reduced_current if reduced_current else 1.0
     return reduced_stressed * max(ratio, 1.0)
 
@@ -85,12 +90,20 @@ def stressed_expected_shortfall(
 def model_capital(all_classes: float, by_class: Iterable[float], correlation: float = 0.5) -> float:
     """Aggregate the unconstrained figure and those of the risk classes (MAR33.14).
 
+    Raises
+    ------
+    ValueError
+        If an amount is negative or not finite, or the correlation outside [0, 1].
+
     Examples
     --------
     >>> model_capital(100.0, [80.0, 60.0])
     120.0
     """
-    return correlation * all_classes + (1.0 - correlation) * math.fsum(by_class)
+    parts = list(by_class)
+    check_amounts(all_classes=all_classes, by_class=parts)
+    check_share("correlation", correlation)
+    return correlation * all_classes + (1.0 - correlation) * math.fsum(parts)
 
 
 def non_modellable_add_on(stresses: Iterable[float], correlation: float = 0.6) -> float:
@@ -102,7 +115,7 @@ def non_modellable_add_on(stresses: Iterable[float], correlation: float = 0.6) -
     Raises
     ------
     ValueError
-        If a stress loss is negative or not a number.
+        If a stress loss is negative or not finite, or the correlation outside [0, 1].
 
     Examples
     --------
@@ -110,8 +123,8 @@ def non_modellable_add_on(stresses: Iterable[float], correlation: float = 0.6) -
     5.8
     """
     losses = np.fromiter(stresses, dtype="f8")
-    if not (losses >= 0.0).all():
-        raise ValueError("a stress loss is negative or not a number")
+    check_amounts(stresses=losses)
+    check_share("correlation", correlation)
     together, apart = math.fsum(losses), math.fsum(losses**2)
     return math.sqrt((correlation * together) ** 2 + (1.0 - correlation**2) * apart)
 
@@ -126,12 +139,19 @@ def has_real_prices(is_observed: np.ndarray) -> bool:
     is_observed : ndarray of bool (day,)
         The latest twelve months, at most one observation a day.
 
+    Raises
+    ------
+    ValueError
+        If it holds anything but true and false.
+
     Examples
     --------
     >>> has_real_prices(np.arange(365) % 15 == 0), has_real_prices(np.arange(365) >= 270)
     (True, False)
     """
-    seen = np.asarray(is_observed, dtype=bool)
+    seen = np.asarray(is_observed)
+    if seen.dtype != bool:
+        raise ValueError(f"is_observed must be true or false for every day; got {seen.dtype}")
     n = int(seen.sum())
     if n >= 100:
         return True
@@ -153,11 +173,20 @@ def value_at_risk_capital(
 
     CRR Article 364(1), as in force in the Union until the end of 2026; 12 CFR 217.204(a)(2).
 
+    Raises
+    ------
+    ValueError
+        If an amount or a multiplier is negative or not finite.
+
     Examples
     --------
     >>> value_at_risk_capital(10.0, 9.0, 3.0, 20.0, 21.0, 3.0)
     90.0
     """
+    check_amounts(
+        value_at_risk=value_at_risk, average=average, multiplier=multiplier, stressed=stressed,
+        stressed_average=stressed_average, stressed_multiplier=stressed_multiplier,
+    )  # fmt: skip
     return max(value_at_risk, multiplier * average) + max(
         stressed, stressed_multiplier * stressed_average
     )
@@ -169,13 +198,12 @@ def plus_factor(n_exceedances: int) -> float:
     Raises
     ------
     ValueError
-        If the count is below zero.
+        If the count is no whole number from zero on.
 
     Examples
     --------
     >>> [plus_factor(n) for n in (4, 5, 10)]
     [0.0, 0.4, 1.0]
     """
-    if n_exceedances < 0:
-        raise ValueError(f"n_exceedances is {n_exceedances}; a count cannot be below zero")
-    return PLUS_FACTORS[min(n_exceedances, len(PLUS_FACTORS) - 1)]
+    count = check_count("n_exceedances", n_exceedances)
+    return PLUS_FACTORS[min(count, len(PLUS_FACTORS) - 1)]

@@ -30,7 +30,7 @@ from risk.measures.precision import (
     harrell_davis,
     value_at_risk_standard_error,
 )
-from risk.measures.samples import check_confidence, check_losses
+from risk.measures.samples import check_confidence, check_losses, check_weights
 from risk.measures.tail import tail_of
 
 #: One row per estimator; a null value is not available, for the reason in `note`.
@@ -79,7 +79,7 @@ def compare_estimators(
     level, es_level = check_confidence(confidence), check_confidence(es_confidence)
     losses = check_losses(pnl).ravel()
     gains = -losses
-    chance = None if weights is None else np.asarray(weights, "f8")
+    chance = None if weights is None else check_weights(weights, losses.size)
     mean, sd, skew, excess = _moments(gains, chance)
     rows: list[dict[str, Any]] = []
 

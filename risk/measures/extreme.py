@@ -39,6 +39,22 @@ class Tail:
     tail_fraction: float
     log_likelihood: float
 
+    def __post_init__(self) -> None:
+        """Refuse what is no tail.
+
+        Raises
+        ------
+        ValueError
+            If a number is not finite, the scale not above zero, or the fraction outside (0, 1].
+        """
+        if not all(map(math.isfinite, (self.shape, self.scale, self.threshold))):
+            raise SampleError("shape, scale and threshold of a tail must be finite")
+        if not (self.scale > 0.0 and 0.0 < self.tail_fraction <= 1.0):
+            raise SampleError(
+                f"a tail has a scale above zero and a fraction in (0, 1]; got {self.scale} and "
+                f"{self.tail_fraction}"
+            )
+
     def value_at_risk(self, confidence: float) -> float:
         """Loss exceeded with probability ``1 - confidence``, in the unit of the losses.
 
@@ -74,7 +90,7 @@ class Tail:
         ValueError
             If `x` lies below the threshold.
         """
-        if x < self.threshold:
+        if not x >= self.threshold:
             raise ValueError(f"{x} lies below the threshold {self.threshold}")
         y = (x - self.threshold) / self.scale
         if self.shape == 0.0:

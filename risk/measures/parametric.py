@@ -189,8 +189,10 @@ def _moments(mean: ArrayLike, sd: ArrayLike, confidence: ArrayLike) -> tuple[Flo
 
 def _degrees(df: ArrayLike) -> Floats:
     df = np.asarray(df, "f8")
-    if not (df > 2).all():
-        raise ValueError("df must be above 2: below, the distribution has no standard deviation")
+    if not ((df > 2) & np.isfinite(df)).all():
+        raise ValueError(
+            "df must be finite and above 2: below, the distribution has no standard deviation"
+        )
     return df
 
 

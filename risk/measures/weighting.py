@@ -38,8 +38,8 @@ def age_weights(n: int, decay: float) -> Floats:
     >>> age_weights(3, 0.5).round(4).tolist()
     [0.1429, 0.2857, 0.5714]
     """
-    if n < 1:
-        raise ValueError(f"n must be at least 1; got {n}")
+    if not (np.isfinite(n) and n == int(n) and n >= 1):
+        raise ValueError(f"n must be a whole number, at least 1; got {n}")
     _check_decay(decay)
     weights = decay ** np.arange(n - 1, -1, -1, dtype="f8")
     return weights / weights.sum()
