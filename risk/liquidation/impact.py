@@ -47,6 +47,13 @@ class Impact:
         """Cost of closing each position whole and at once, as a fraction of its value."""
         return self.own[asset] * np.sqrt(notional_usd / self.volume_usd[asset])
 
+    def take(self, places: np.ndarray) -> Impact:
+        """The impact of other drivers, each that of the asset at its place."""
+        own, joint, waiting, volume = (
+            column[places] for column in (self.own, self.joint, self.waiting, self.volume_usd)
+        )
+        return Impact(own, joint, waiting, volume, self.permanent)
+
     @property
     def kappa(self) -> np.ndarray:
         """Joint impact per square root of a US dollar closed (asset,); zero without a cascade."""

@@ -29,10 +29,10 @@ def write_accounts(night: Night, book: pa.Table) -> None:
     config, folder = night.config, night.folder
     impact = read_impact(night)
     parts = [_SCHEMA.empty_table()]
-    cube, drivers = open_cube(folder), open_drivers(folder)
+    cube, drivers = open_cube(folder), open_drivers(folder, instruments=True)
     for name in config.scenarios.names:
         if name == "stress":
-            record = load_record(folder / "scenarios" / "stress.zarr")
+            record = load_record(folder / "scenarios" / "stress.zarr", instruments=True)
             parts.append(_named(name, account_losses(book, record, impact)))
             continue
         deficit = cube[name].deficit.sum("cell").values

@@ -34,7 +34,7 @@ def compare_rounds(night: Night, book: pa.Table, assets: list[str]) -> None:
         return
     impact = read_impact(night, cascade=False)
     ladders = build_ladders(book, assets, ["venue"], max_cells=max(len(book), 1), impact=impact)
-    cube, drivers = open_cube(night.folder), open_drivers(night.folder)
+    cube, drivers = open_cube(night.folder), open_drivers(night.folder, instruments=True)
     confidence = night.config.measures.confidence[-1]
     rows: list[tuple[str, str | None, str, float, float, float | None]] = []
     for name in night.config.scenarios.names:
