@@ -24,6 +24,7 @@ from risk.liquidation.options import (
     take_valued,
     value_options,
 )
+from risk.scenarios.carry import Carry
 from risk.scenarios.monte_carlo import draw_block
 
 #: Numbers the random streams of a scenario set are keyed by; never reuse one.
@@ -100,13 +101,14 @@ def block_drivers(workspace: str, block: Block) -> xr.Dataset:
     if block.scenario_set != "monte_carlo":
         record = _record(workspace, block.scenario_set)
         return slice_drivers(record, block.start, block.stop)
-    drawn = _plan(workspace)["monte_carlo"]
+    drawn, carry = _plan(workspace)["monte_carlo"], _plan(workspace)["carry"]
     # Always draw the whole block: a path must not depend on how many paths the run asks for.
     whole = draw_block(
         _calibration(workspace),
         block=block.number,
         n=drawn["block_size"],
         recorded=np.unique(_ladders(workspace).options.contracts.asset).tolist(),
+        carry=None if carry is None else Carry.from_dict(carry),
         **drawn,
     )
     return slice_drivers(whole, 0, block.stop - block.start)
@@ -124,7 +126,7 @@ def _ladders(workspace: str) -> Ladders:
 
 @lru_cache(maxsize=4)
 def _record(workspace: str, scenario_set: str) -> xr.Dataset:
-    return load_record(Path(workspace) / "scenarios" / f"{scenario_set}.zarr")
+    return load_record(Path(workspace) / "scenarios" / f"{scenario_set}.zarr", instruments=True)
 
 
 @lru_cache(maxsize=2)

@@ -118,7 +118,6 @@ def coverage(
     # A row that breaks a rule has no notional to count; where no row does, none is missing.
     lost = None if n_bad else 0.0
     rows = []
-    amount: float | None
     for name in ROWS:
         amount: float | None
         if name == "in":

@@ -17,8 +17,9 @@ import xarray as xr
 import zarr
 from zarr.codecs import TransposeCodec
 
-from risk.drivers import ELAPSED, VOLATILITY, make_drivers, with_volatility
+from risk.drivers import ELAPSED, PEG, VOLATILITY, make_drivers, with_volatility
 from risk.errors import RunError
+from risk.instruments import assets_alone
 from risk.schema import CUBE, DRIVERS, GAPS, SCENARIO_COORDS, Variable
 
 _CUBE, _DRIVERS = "cube.zarr", "drivers.zarr"
@@ -201,9 +202,17 @@ def total(outcome: xr.Dataset, name: str) -> xr.DataArray:
     return outcome[name].sum("cell", skipna=False, keep_attrs=True)
 
 
-def open_drivers(folder: Path) -> xr.DataTree:
-    """Open `drivers.zarr` of a run folder: one group per scenario set."""
-    return open_tree(folder / _DRIVERS)
+def open_drivers(folder: Path, *, instruments: bool = False) -> xr.DataTree:
+    """Open `drivers.zarr` of a run folder: one group per scenario set.
+
+    Its `asset` holds the assets, and with `instruments` those behind them (`risk.instruments`).
+    """
+    tree = open_tree(folder / _DRIVERS)
+    if instruments:
+        return tree
+    return xr.DataTree.from_dict(
+        {name: assets_alone(node.to_dataset()) for name, node in tree.children.items()}
+    )
 
 
 def plain_text(dataset: xr.Dataset) -> xr.Dataset:
@@ -221,8 +230,8 @@ def save_record(path: Path, drivers: xr.Dataset) -> None:
     drivers.to_zarr(path, mode="w", consolidated=False)
 
 
-def load_record(path: Path) -> xr.Dataset:
-    """Read a whole driver record into memory."""
+def load_record(path: Path, *, instruments: bool = False) -> xr.Dataset:
+    """Read a whole driver record into memory, with or without its instruments."""
     stored = xr.open_zarr(path, consolidated=False, chunks=None).load()
     drivers = make_drivers(
         *(stored[name].values for name in DRIVERS),
@@ -232,9 +241,11 @@ def load_record(path: Path) -> xr.Dataset:
         weight=stored.weight.values,
         gaps={name: stored[name].values for name in GAPS},
     )
-    if VOLATILITY not in stored:
-        return drivers
-    return with_volatility(drivers, stored[VOLATILITY].values, stored.attrs[ELAPSED])
+    if VOLATILITY in stored:
+        drivers = with_volatility(drivers, stored[VOLATILITY].values, stored.attrs[ELAPSED])
+    if PEG in stored:
+        drivers = drivers.assign({PEG: plain_text(stored)[PEG]})
+    return drivers if instruments else assets_alone(drivers)
 
 
 def load_depths(path: Path) -> np.ndarray:

@@ -7,6 +7,9 @@ and closes at the landing. Low, high and last alone would report a deficit of ze
 A record may say more, for options: `volatility` on (scenario, asset), the multiple of today's
 30-day implied volatility, with ``attrs["elapsed_days"]``, the time gone by at `last`; or, where
 paths are known, `path` and `log_volatility` on (path_asset, step, scenario) with `step_days`.
+
+`peg` on (scenario, settle) is what a unit of a currency is worth at the horizon, in US dollars; 1
+where it is not there. Behind the assets there may be instruments, see `risk.instruments`.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ FALL, RISE = -1, 1
 
 #: What a record may hold beside the variables every record has.
 VOLATILITY, ELAPSED = "volatility", "elapsed_days"
+PEG = "peg"
 
 
 def make_drivers(

@@ -11,6 +11,7 @@ import pytest
 from risk import commands, schema
 from risk.config import (
     Accounts,
+    Carry,
     Cascade,
     Config,
     Cross,
@@ -57,7 +58,8 @@ def test_every_schema_and_module_the_pages_print_exists(page):
 def test_every_key_of_the_config_is_explained():
     text = (ROOT / "docs/config.md").read_text()
     models = (
-        Config, Historical, MonteCarlo, Stress, Measures, Margin, Accounts, Cross, Impact, Cascade
+        Config, Historical, MonteCarlo, Stress, Measures, Margin, Accounts, Cross, Impact, Cascade,
+        Carry,
     )  # fmt: skip
     keys = {name for model in models for name in model.model_fields}
     keys -= {

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
     {"risk.schema", "risk.errors", "risk.compiled"},
     {"risk.drivers"},
+    {"risk.instruments"},
     {"risk.contracts", "risk.margin"},
     {
         "risk.snapshot",

@@ -181,6 +181,8 @@ def test_a_margin_call_is_equity_below_the_initial_margin() -> None:
         ("BTC/USDT:USDT-251226", {}, {"expiry": CLOSE}, "expired"),
         (LINEAR, {}, {"mark_price": None}, "no mark price for binance BTC/USDT:USDT"),
         (LINEAR, {}, {"mark_price": math.nan}, "no mark price"),
+        (LINEAR, {}, {"index_price": 50_000.0}, "the mark is more than 20% from the index"),
+        (LINEAR, {}, {"index_price": 130_000.0}, "the mark is more than 20% from the index"),
         (LINEAR, {}, {"mark_price": 0.0}, "no mark price"),
         (LINEAR, {}, {"mark_price": -1.0}, "no mark price"),
         (LINEAR, {}, {"contract_size": 0.0}, "no contract size above zero"),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from risk.drivers import FALL, RISE
 from risk.errors import ConfigError
+from risk.instruments import Instrument
 from risk.scenarios.effects import pay_funding, stress_gaps, widen
 from risk.scenarios.moves import Ratios, gap_rule
 from risk.scenarios.stress import Shock, Stress, stress_drivers
@@ -41,8 +42,18 @@ def stress(low=-0.4, high=0.0, last=-0.4, **changes) -> Stress:
     return Stress(**(content | changes))
 
 
-def drivers_of(*stresses: Stress, volatility: xr.DataArray | None = VOLATILITY) -> xr.Dataset:
-    return stress_drivers(stresses, ASSETS, BETAS, volatility)
+SWAP = Instrument("BTC / perpetual USDT", "BTC", "USDT", False, 0.0001, 0.0, None)
+OTHER = Instrument("BTC / perpetual USDC", "BTC", "USDC", False, 0.0001, 0.0, None)
+COIN = Instrument("BTC / perpetual BTC", "BTC", "BTC", True, 0.0001, 0.0, None)
+DATED = Instrument("BTC / 250926 USDT", "BTC", "USDT", False, None, 0.015, 89.0)
+
+
+def drivers_of(
+    *stresses: Stress,
+    volatility: xr.DataArray | None = VOLATILITY,
+    instruments: tuple[Instrument, ...] = (),
+) -> xr.Dataset:
+    return stress_drivers(stresses, ASSETS, BETAS, volatility, instruments)
 
 
 def gaps_of(drivers: xr.Dataset, asset: int = 0, scenario: int = 0) -> list[tuple[float, float]]:
@@ -137,10 +148,16 @@ def test_every_stress_keeps_its_own_effects_in_a_set():
 
 
 def test_a_week_of_funding_costs_longs_21_payments_and_pays_shorts():
-    drivers = drivers_of(stress(low=0.0, last=0.0, funding={"rate": 0.003, "hours": 168}, gap=0.05))
-    np.testing.assert_allclose(drivers["last"], 1 - 21 * 0.003)
-    np.testing.assert_allclose(drivers["low"], 1 - 21 * 0.003)
-    np.testing.assert_allclose(drivers["high"], 1.0)
+    week = stress(low=0.0, last=0.0, funding={"rate": 0.003, "hours": 168}, gap=0.05)
+    drivers = drivers_of(week, instruments=(SWAP, COIN, DATED))
+    paid = drivers.sel(asset=[SWAP.name])
+    np.testing.assert_allclose(paid["last"], 1 - 21 * 0.003)
+    np.testing.assert_allclose(paid["low"], 1 - 21 * 0.003)
+    np.testing.assert_allclose(paid["high"], 1.0)
+    # In coin the same share of the face: 1 / y = 1 + 21 x 0.003.
+    np.testing.assert_allclose(drivers["last"].sel(asset=COIN.name), 1 / (1 + 21 * 0.003))
+    for name in [*ASSETS, DATED.name]:
+        np.testing.assert_array_equal(drivers["last"].sel(asset=name), 1.0)
 
 
 def test_funding_received_by_longs_is_a_rise():
@@ -187,9 +204,25 @@ def test_under_correlation_one_assets_move_by_the_ratio_of_their_volatilities():
 
 
 def test_peg_and_depth_go_with_their_scenario():
-    drivers = drivers_of(stress(title="a", peg=0.87), stress(title="b", depth=0.2))
-    assert drivers["peg"].values.tolist() == [0.87, 1.0]
-    assert drivers["depth"].values.tolist() == [1.0, 0.2]
+    still = {"low": 0.0, "last": 0.0, "gap": 0.5}
+    drivers = drivers_of(
+        stress(title="a", peg={"USDC": 0.87}, **still),
+        stress(title="b", depth=0.2, **still),
+        stress(title="c", peg=0.9, **still),
+        instruments=(SWAP, OTHER, COIN),
+    )
+    assert drivers["settle"].values.tolist() == ["USDC", "USDT"]
+    assert drivers["peg"].values.tolist() == [[0.87, 1.0], [1.0, 1.0], [0.9, 0.9]]
+    assert drivers["depth"].values.tolist() == [1.0, 0.2, 1.0]
+    # Prices in the coin rise by what it lost; prices in dollars and in coin do not.
+    expected = {SWAP.name: [1, 1, 1 / 0.9], OTHER.name: [1 / 0.87, 1, 1 / 0.9], COIN.name: [1] * 3}
+    for name, last in expected.items():
+        np.testing.assert_allclose(drivers["last"].sel(asset=name), last)
+    np.testing.assert_array_equal(drivers["last"].sel(asset="BTC"), 1.0)
+
+
+def test_without_a_peg_the_record_says_nothing_of_it():
+    assert "peg" not in drivers_of(stress(depth=0.2), instruments=(SWAP,))
 
 
 @pytest.mark.parametrize("changes", [{"volatility": 2.0}, {"others": "volatility"}])

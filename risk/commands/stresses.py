@@ -77,6 +77,7 @@ def stress(
     from risk.margin.book import build_book
     from risk.market.calibration import calibrate
     from risk.market.history import load_history, universe
+    from risk.pipeline.carry import book_instruments
     from risk.scenarios.stress import load_stress, stress_drivers
 
     wanted = load_stress(file)
@@ -90,8 +91,16 @@ def stress(
         "gross_notional_usd", gross_notional(checked.positions, checked.contracts)
     )
     calibration = calibrate(bars, assets)
-    drivers = stress_drivers([wanted], assets, calibration["beta"], calibration["volatility"])
-    ladders = build_ladders(book, assets, ("venue", "asset"), max_cells=max(len(book), 1))
+    drivers = stress_drivers(
+        [wanted],
+        assets,
+        calibration["beta"],
+        calibration["volatility"],
+        book_instruments(book, checked.contracts, checked.as_of),
+    )
+    labels = ("venue", "asset", "settle")
+    names = [str(name) for name in drivers["asset"].values]
+    ladders = build_ladders(book, names, labels, max_cells=max(len(book), 1))
     return StressResult(
         stress=wanted,
         snapshot=checked,
@@ -108,7 +117,7 @@ def _cells(outcome: xr.Dataset, labels: pa.Table) -> pa.Table:
     (deficit,) = outcome.deficit.values
     (count,) = outcome.liquidations.values
     (notional,) = outcome.liquidated_notional.values
-    return pa.table(
+    found = pa.table(
         {
             "venue": labels["venue"].cast(pa.string()),
             "asset": labels["asset"].cast(pa.string()),
@@ -118,3 +127,10 @@ def _cells(outcome: xr.Dataset, labels: pa.Table) -> pa.Table:
             "liquidated_notional": notional,
         }
     )
+    # Settle currencies have their own cells, because each may lose its peg.
+    amounts = found.column_names[2:]
+    cells = found.group_by(["venue", "asset"], use_threads=False)
+    totals = cells.aggregate([(name, "sum") for name in amounts]).sort_by(
+        [("venue", "ascending"), ("asset", "ascending")]
+    )
+    return totals.rename_columns(found.column_names)

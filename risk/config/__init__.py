@@ -7,9 +7,11 @@ folder, so that one config serves several workplaces.
 from risk.config.night import NOT_IDENTITY, Config, config_digest, config_identity
 from risk.config.read import load_config
 from risk.config.scenarios import (
+    Carry,
     Grid,
     Historical,
     MonteCarlo,
+    Peg,
     Reverse,
     Scenarios,
     Stress,
@@ -32,6 +34,7 @@ from risk.config.sections import (
 __all__ = [
     "NOT_IDENTITY",
     "Accounts",
+    "Carry",
     "Cascade",
     "Config",
     "Cross",
@@ -43,6 +46,7 @@ __all__ = [
     "Margin",
     "Measures",
     "MonteCarlo",
+    "Peg",
     "Reverse",
     "Scenarios",
     "Schedule",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from risk.config.keys import Count, Flag, Fraction, Keys, Move, Probability
+from risk.config.keys import Count, Flag, Fraction, Keys, Move, NonNegative, Probability
 
 #: How historical windows become scenarios: docs/methods/historical.md.
 Method = Literal["plain", "age_weighted", "volatility_scaled", "filtered"]
@@ -74,6 +75,26 @@ class MonteCarlo(Keys):
         return self
 
 
+class Peg(Keys):
+    """A stablecoin that may lose its peg in simulated paths."""
+
+    #: That it does on one day.
+    probability: Fraction
+    #: US dollars it is worth from then on.
+    price: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+
+
+class Carry(Keys):
+    """What moves contracts apart from their asset: docs/methods/carry.md."""
+
+    #: Whether perpetuals pay funding in historical windows and simulated paths.
+    funding: Flag = True
+    #: Standard deviation of a future's basis per square root of a day, in simulated paths.
+    basis_volatility: NonNegative = 0.0
+    #: Settle currencies that may lose their peg in simulated paths.
+    pegs: Mapping[str, Peg] = Field(default_factory=dict)
+
+
 class Stress(Keys):
     """Named stresses, one file each."""
 
@@ -112,9 +133,17 @@ class Scenarios(Keys):
     historical: Historical | None = None
     monte_carlo: MonteCarlo | None = None
     stress: Stress | None = None
+    #: Contracts move with their asset alone where null.
+    carry: Carry | None = Carry()
     #: No scenario sets: tables and searches on the same ladders.
     grid: Grid | None = None
     reverse: Reverse | None = None
+
+    @field_validator("carry", mode="before")
+    @classmethod
+    def _switch(cls, value: Any) -> Any:
+        # On and off without settings are the usual way to write it.
+        return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _at_least_one(self) -> Scenarios:

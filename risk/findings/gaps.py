@@ -42,7 +42,7 @@ def gap_sensitivity(folder: Path, config: Config) -> xr.Dataset | None:
     if config.scenarios.historical is None:
         return None
     ladders = load_ladders(folder / "ladders")
-    record = load_record(folder / "scenarios" / "historical.zarr")
+    record = load_record(folder / "scenarios" / "historical.zarr", instruments=True)
     notes = json.loads((folder / "market.json").read_text(encoding="utf-8"))
     rule = float(notes["gap"])
     shares = sorted({0.0, rule, 1.0})

@@ -11,6 +11,7 @@ import pyarrow as pa
 import xarray as xr
 
 from risk.config import Config
+from risk.errors import ConfigError
 from risk.margin.venues import VenueRules
 from risk.schema import USD_EQUIVALENTS
 
@@ -25,7 +26,10 @@ def insurance_funds(venues: Mapping[str, VenueRules], history: xr.Dataset) -> pa
         elif fund.currency in history.asset.values:
             price = float(history["close"].sel(asset=fund.currency).values[-1])
         else:
-            price = math.nan
+            raise ConfigError(
+                f"venue {name}: insurance_fund is in {fund.currency}, which is no dollar and has "
+                "no price in the history; mend the currency"
+            )
         usd = fund.balance * price
         rows.append(
             {

@@ -8,6 +8,7 @@ from pathlib import Path
 from risk.config import Config
 from risk.findings.adequacy import margin_adequacy
 from risk.findings.branch import what_if
+from risk.findings.carry import carry_section
 from risk.findings.explained import explained_section
 from risk.findings.fit import calibration
 from risk.findings.moves import moves
@@ -30,6 +31,7 @@ SECTIONS: tuple[Callable[[Path, Config], Section | None], ...] = (
     margin_adequacy,
     cross_section,
     options_section,
+    carry_section,
     watch_section,
     explained_section,
     what_if,

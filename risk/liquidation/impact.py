@@ -54,6 +54,13 @@ class Impact:
         """
         return self if share == 1 else replace(self, volume_usd=self.volume_usd * share)
 
+    def take(self, places: np.ndarray) -> Impact:
+        """The impact of other drivers, each that of the asset at its place."""
+        own, joint, waiting, volume = (
+            column[places] for column in (self.own, self.joint, self.waiting, self.volume_usd)
+        )
+        return Impact(own, joint, waiting, volume, self.permanent)
+
     @property
     def kappa(self) -> np.ndarray:
         """Joint impact per square root of a US dollar closed (asset,); zero without a cascade."""

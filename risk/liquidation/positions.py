@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import xarray as xr
 
+from risk.drivers import PEG
 from risk.liquidation.cascade import stay_moved
 from risk.liquidation.closing import close_positions, count_liquidations
 from risk.liquidation.columns import LIQUIDATED, SURVIVED
@@ -25,6 +26,7 @@ from risk.liquidation.options import (
     read_options,
     value_options,
 )
+from risk.liquidation.pegs import outcome_in_dollars, prices_of
 from risk.liquidation.terms import Closing, close_out_terms, label_codes
 from risk.liquidation.walk import adverse_extremes, gaps_by_scenario, group_gaps
 
@@ -52,12 +54,22 @@ def _outcomes(
     options: tuple[Contracts, Holdings],
     drivers: xr.Dataset,
     valued: Valued | None,
+    priced: pa.Table,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """One dict of (position,) columns per scenario; options come last."""
+    """One dict of (position,) columns per scenario, in US dollars; options come last.
+
+    `priced` has the `settle` and `equity_usd` of the same positions.
+    """
+    coins, coin = label_codes(priced["settle"])
+    prices = prices_of(drivers, coins)
+    equity = priced["equity_usd"].to_numpy(zero_copy_only=False)
     amounts, liquidated = holding_outcomes(*options, drivers, valued)
     for i, out in enumerate(scenario_outcomes(closing, drivers)):
         more = dict(zip(_AMOUNTS, amounts[:, i], strict=True))
         more["outcome"] = np.where(liquidated[i], LIQUIDATED, SURVIVED).astype("i1")
+        if PEG in drivers:
+            n = len(out["pnl"])
+            out = outcome_in_dollars(out, prices[i, coin[:n]], equity[:n])
         yield {name: np.concatenate([column, more[name]]) for name, column in out.items()}
 
 
@@ -83,11 +95,12 @@ def position_outcomes(
     """
     assets = list(drivers.asset.values)
     closing, options = close_out_terms(book, assets, impact), read_options(book, assets)
-    stacked = list(_outcomes(closing, options, drivers, None))
+    rows = np.concatenate([closing.terms.row, options[1].row])
+    priced = book.select(["settle", "equity_usd"]).take(pa.array(rows))
+    stacked = list(_outcomes(closing, options, drivers, None, priced))
     dims = ("scenario", "position")
     names = stacked[0] if stacked else ()
     data = {name: (dims, np.stack([one[name] for one in stacked])) for name in names}
-    rows = np.concatenate([closing.terms.row, options[1].row])
     return xr.Dataset(data, coords={"row": ("position", rows)})
 
 
@@ -118,12 +131,12 @@ def account_losses(
     assets = list(drivers.asset.values)
     closing, options = close_out_terms(book, assets, impact), read_options(book, assets)
     rows = np.concatenate([closing.terms.row, options[1].row])
-    priced = book.select(["account", "venue"]).take(pa.array(rows))
+    priced = book.select(["account", "venue", "settle", "equity_usd"]).take(pa.array(rows))
     accounts, account = label_codes(priced["account"])
     venues, venue = label_codes(priced["venue"])
     key, group = np.unique(account * max(len(venues), 1) + venue, return_inverse=True)
     parts = []
-    for i, out in enumerate(_outcomes(closing, options, drivers, valued)):
+    for i, out in enumerate(_outcomes(closing, options, drivers, valued, priced)):
         sums = [
             np.bincount(group, column, len(key))
             for column in (out["pnl"], out["deficit"], out["outcome"] == LIQUIDATED)

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from risk.compiled import njit
 from risk.errors import ConfigError, DataError
+from risk.instruments import instrument_name, is_instrument
 from risk.liquidation.cascade import cascade, no_events
 from risk.liquidation.columns import Events, Held, Rules, Stairs, Terms
 from risk.liquidation.impact import Impact, no_impact
@@ -62,7 +63,8 @@ def close_out_terms(book: pa.Table, assets: Sequence[str], impact: Impact | None
         `risk.schema.BOOK`; only rows with status ``ok`` are used, and no options: those have
         `risk.liquidation.options`.
     assets : sequence of str
-        The drivers' assets; every priced position's asset must be among them.
+        The drivers: assets, then instruments (`risk.instruments`). A position follows its
+        instrument, or its asset where there is none; every priced position's asset must be there.
     impact : Impact, optional
         What closing does to the price; nothing when absent.
 
@@ -82,19 +84,13 @@ def close_out_terms(book: pa.Table, assets: Sequence[str], impact: Impact | None
     def column(name: str) -> np.ndarray:
         return priced[name].to_numpy(zero_copy_only=False).astype("f8")  # null becomes NaN
 
-    names, codes = label_codes(priced["asset"])
-    unknown = sorted(set(names) - set(assets))
-    if unknown:
-        raise DataError(f"no driver for asset {', '.join(unknown)}; mark its positions unpriced")
-    position = {asset: i for i, asset in enumerate(assets)}
-
     direction = column("direction")
     inverse = priced["is_inverse"].to_numpy(zero_copy_only=False)
     equity, exposure, notional = (
         column(name) for name in ("equity_usd", "exposure_usd", "notional_usd")
     )
     impact = impact or no_impact(len(assets))
-    asset = np.array([position[name] for name in names], "i4")[codes]
+    asset = driver_places(priced, assets)
     margin = -direction * column("trigger")
     stop = -direction * column("stop_trigger")
     margin[np.isnan(margin)] = np.inf
@@ -130,6 +126,36 @@ def close_out_terms(book: pa.Table, assets: Sequence[str], impact: Impact | None
     if impact.kappa.any():
         return Closing(*cascade(terms, held, rules, impact.kappa, impact.permanent), rules)
     return Closing(terms, held, climb(held, rules), no_events(len(assets)), rules)
+
+
+def driver_places(book: pa.Table, names: Sequence[str]) -> np.ndarray:
+    """Place among the drivers of each position's instrument, else of its asset.
+
+    Raises
+    ------
+    DataError
+        If an asset has no driver.
+    """
+    assets, codes = label_codes(book["asset"])
+    place = {name: i for i, name in enumerate(names)}
+    if unknown := sorted(set(assets) - set(place)):
+        raise DataError(f"no driver for asset {', '.join(unknown)}; mark its positions unpriced")
+    own = np.array([place[name] for name in assets], "i4")
+    if not any(is_instrument(name) for name in names):
+        return own[codes]
+    labels = [
+        book[name].combine_chunks().dictionary_encode() for name in ("settle", "kind", "symbol")
+    ]
+    key = codes.astype("i8")
+    for label in labels:
+        key = key * max(len(label.dictionary), 1) + label.indices.to_numpy()
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    which = [label.take(pa.array(first)).to_pylist() for label in labels]
+    found = [
+        place.get(instrument_name(assets[code], *said), own[code])
+        for code, *said in zip(codes[first], *which, strict=True)
+    ]
+    return np.array(found, "i4").reshape(-1)[inverse]
 
 
 def close_lines(terms: Terms) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -8,13 +8,14 @@ from itertools import pairwise
 import numpy as np
 import xarray as xr
 
-from risk.drivers import FALL
+from risk.drivers import FALL, PEG
 from risk.errors import DataError
 from risk.liquidation.cascade import stay_moved
 from risk.liquidation.columns import Events, Gaps, Paths
 from risk.liquidation.kernel import fill_buckets, walk_cells
 from risk.liquidation.ladder import Ladders
 from risk.liquidation.options import Valued, add_options
+from risk.liquidation.pegs import cells_in_dollars, one_cell_each
 from risk.schema import CUBE, GAPS
 
 #: Cube variables that need the second table of running sums.
@@ -66,15 +67,20 @@ def adverse_extremes(drivers: xr.Dataset) -> np.ndarray:
     return np.stack([-drivers.low.values.T, drivers.high.values.T], axis=1)
 
 
-def sort_paths(drivers: xr.Dataset, events: Events, n_rungs: float = 0) -> Paths:
+def sort_paths(
+    drivers: xr.Dataset, events: Events, n_rungs: float = 0, used: np.ndarray | None = None
+) -> Paths:
     """What the walk needs of a driver record, apart from its gaps.
 
     What the cascade's `events` leave in the price is in `last`. `n_rungs` is how many rungs a
-    ladder has: for long ladders finer buckets repay their making.
+    ladder has: for long ladders finer buckets repay their making. Drivers that no ladder is `used`
+    by keep their order: sorting them would cost as much as the others.
     """
     farthest = adverse_extremes(drivers)
     # Scenarios that tie hit the same rungs, so the fast sort's order among them changes no bit.
-    order = np.argsort(farthest, axis=2)
+    order = np.zeros(farthest.shape, "i8")
+    mine = np.arange(len(farthest)) if used is None else used
+    order[mine] = np.argsort(farthest[mine], axis=2)
     extreme = np.take_along_axis(farthest, order, axis=2)
     fineness = 8 if n_rungs > 1000 else 2
     bucket = np.empty((*extreme.shape[:2], fineness * extreme.shape[2] + 2), "u4")
@@ -121,21 +127,32 @@ def walk(
     if tuple(drivers.asset.values) != ladders.assets:
         raise DataError("the drivers' assets are not those the ladders were built for")
     is_wide = not _REST.isdisjoint(variables)
-    shape = (ladders.n_cells, drivers.sizes["scenario"])
+    plain, steps, order = ladders.plain, ladders.steps, ladders.walk_order
+    if PEG in drivers:
+        plain, steps = one_cell_each(plain, steps)
+        order = np.arange(ladders.n_ladders)
+    shape = (len(order), drivers.sizes["scenario"])
     out = {
         name: np.empty(shape if is_wide or name not in _REST else (1, shape[1]), variable.dtype)
         for name, variable in CUBE.items()
     }
     looked_up, one_by_one, lived = walk_cells(
-        ladders.walk_order,
-        ladders.plain,
-        ladders.steps,
-        sort_paths(drivers, ladders.steps.events, ladders.n_rungs / max(ladders.n_ladders, 1)),
+        order,
+        plain,
+        steps,
+        sort_paths(
+            drivers,
+            ladders.steps.events,
+            ladders.n_rungs / max(ladders.n_ladders, 1),
+            np.union1d(ladders.plain.sums.asset, ladders.steps.sums.asset),
+        ),
         group_gaps(drivers),
         small_window,
         is_wide,
         tuple(out.values()),
     )
+    if PEG in drivers:
+        out = cells_in_dollars(ladders.plain, ladders.steps, drivers, ladders.n_cells, out, is_wide)
     add_options(ladders.options, drivers, out, is_wide, valued)
     # A transposed view: scenarios of one cell stay together in memory and on disk.
     return xr.Dataset(

@@ -29,6 +29,10 @@ Bools = NDArray[np.bool_]
 #: A mark older than this at the close of the as-of day is stale.
 STALE_AFTER = dt.timedelta(hours=1)
 
+#: A mark further than this from its index is an error of one of the two, not a price: the clamps of
+#: perpetuals are a few per cent, a future's basis may be that of a year.
+MARK_FROM_INDEX = {"swap": 0.2, "future": 0.5}
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -220,6 +224,9 @@ def _reason(
         return f"no contract size above zero: {name}"
     if not _has_mark(row):
         return f"no mark price for {name}"
+    index, furthest = row["index_price"], MARK_FROM_INDEX[row["type"]]
+    if index is not None and index > 0 and abs(row["mark_price"] / index - 1) > furthest:
+        return f"the mark is more than {furthest:.0%} from the index: {name}"
     table = tiers.table_of.get((row["venue"], row["symbol"]))
     if table is None:
         return f"no tiers for {name}"

@@ -29,10 +29,10 @@ def write_accounts(night: Night, book: pa.Table, assets: list[str]) -> None:
     """Write `accounts.parquet`: all accounts in the stresses, deficits alone in sampled sets."""
     config, folder = night.config, night.folder
     parts = [_SCHEMA.empty_table()]
-    cube, drivers = open_cube(folder), open_drivers(folder)
+    cube, drivers = open_cube(folder), open_drivers(folder, instruments=True)
     for name in config.scenarios.names:
         if name == "stress":
-            record = load_record(folder / "scenarios" / "stress.zarr")
+            record = load_record(folder / "scenarios" / "stress.zarr", instruments=True)
             everyone = [
                 _renumbered(account_losses(book, take_drivers(record, index), impact), index)
                 for impact, index in impact_groups(night, name, np.arange(record.sizes["scenario"]))

@@ -15,6 +15,7 @@ import xarray as xr
 from risk.config import Margin
 from risk.cube import open_drivers
 from risk.drivers import scale_moves
+from risk.instruments import asset_places
 from risk.liquidation.impact import Impact
 from risk.liquidation.tails import margins_with, position_tails, required_margins
 from risk.market.history import load_history
@@ -49,7 +50,7 @@ def adequacy(night: Night, book: pa.Table, assets: list[str]) -> None:
     everyone = pq.read_table(folder / "positions.parquet", columns=columns)
     tables, positions, tiers = [], [], []
     for name in sets:
-        drivers = open_drivers(folder)[name].to_dataset().load()
+        drivers = open_drivers(folder, instruments=True)[name].to_dataset().load()
         measured = everyone.filter(pc.equal(everyone["scenario_set"], name))
         found = _solve(book, drivers, measured, multiples, wanted, read_impact(night))
         label = pa.array([name] * found.table.num_rows, pa.string())
@@ -87,8 +88,9 @@ def _solve(
             impact=impact,
         )
 
-    stressed = needs(scale_moves(drivers, multiples["stressed"].values))
-    calm = scale_moves(drivers, multiples["long_run"].values)
+    behind = asset_places([str(name) for name in drivers["asset"].values])
+    stressed = needs(scale_moves(drivers, multiples["stressed"].values[behind]))
+    calm = scale_moves(drivers, multiples["long_run"].values[behind])
     long_run = needs(calm)["required_margin"].values
     columns = {
         "required": measured["required_margin"].to_numpy(zero_copy_only=False),

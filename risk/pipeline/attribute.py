@@ -162,7 +162,9 @@ def _positions(
     chosen = candidates[np.argsort(place[candidates], kind="stable")[:MOST_POSITIONS]]
     part = book.take(pa.array(np.sort(chosen)))
     tail = np.flatnonzero(share)
-    record = take_drivers(open_drivers(night.folder)[name].to_dataset().load(), tail)
+    record = take_drivers(
+        open_drivers(night.folder, instruments=True)[name].to_dataset().load(), tail
+    )
     found = position_parts(part, record, share[tail], read_impact(night))
     kept = found.sort_by([("loss_usd", "descending"), ("row", "ascending")]).slice(0, N_POSITIONS)
     who = part.select(["position_id", "account", "venue", "symbol", "side"])

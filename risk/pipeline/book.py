@@ -17,6 +17,7 @@ from risk.liquidation import build_ladders
 from risk.margin.book import build_book
 from risk.market.history import load_history, universe
 from risk.pipeline.branch import branch_snapshot
+from risk.pipeline.carry import driver_names, read_carry, write_instruments
 from risk.pipeline.depths import write_thin_ladders
 from risk.pipeline.files import read_json, write_json
 from risk.pipeline.impact import read_impact, write_volumes
@@ -53,6 +54,7 @@ def load_book(night: Night, progress: Progress | None = None) -> None:
     gross = gross_notional(snapshot.positions, snapshot.contracts)
     book = mark_unpriced(book, assets).append_column("gross_notional_usd", gross)
     pq.write_table(book, folder / "book.parquet")
+    write_instruments(night, book, snapshot.contracts)
     write_pools(night, book, assets, snapshot)
     pq.write_table(snapshot.quarantine, folder / "quarantine.parquet")
     write_volumes(night, snapshot.contracts)
@@ -74,12 +76,14 @@ def load_book(night: Night, progress: Progress | None = None) -> None:
 def build_book_ladders(night: Night, progress: Progress | None = None) -> None:
     """Sort the book into ladders, plan the blocks, and lay out the empty cube."""
     config, folder = night.config, night.folder
-    assets = read_json(folder / "market.json")["assets"]
+    assets = driver_names(night, read_json(folder / "market.json")["assets"])
+    carry = read_carry(night)
     book = pq.read_table(folder / "book.parquet")
     ladders = build_ladders(book, assets, config.cells, config.max_cells, impact=read_impact(night))
     ladders.save(folder / "ladders")
     write_thin_ladders(night, book, assets)
-    write_json(folder / "plan.json", {"monte_carlo": path_settings(config)})
+    plan = {"monte_carlo": path_settings(config), "carry": carry.to_dict() if carry else None}
+    write_json(folder / "plan.json", plan)
     # A resumed run keeps its cube: wiping it would throw the finished blocks away.
     if not (folder / "stores.json").exists():
         labels = {name: scenario_labels(night, name) for name in config.scenarios.names}

@@ -9,7 +9,9 @@ import pyarrow.parquet as pq
 import xarray as xr
 
 from risk.errors import ConfigError
+from risk.instruments import asset_places
 from risk.liquidation import Impact, square_root_impact
+from risk.pipeline.carry import driver_names
 from risk.pipeline.night import Night
 
 _FILE = "impact.parquet"
@@ -80,7 +82,7 @@ def read_impact(night: Night, *, cascade: bool = True) -> Impact | None:
         return None
     table = pq.read_table(night.folder / _FILE)
     volume = table["volume_usd"].to_numpy()
-    return square_root_impact(
+    impact = square_root_impact(
         table["volatility"].to_numpy(),
         # Nothing of these is held.
         np.where(np.isnan(volume), 1.0, volume),
@@ -91,6 +93,7 @@ def read_impact(night: Night, *, cascade: bool = True) -> Impact | None:
         cascade=chain is not None and cascade,
         permanent=chain.permanent if chain else 0.0,
     )
+    return impact.take(asset_places(driver_names(night, table["asset"].to_pylist())))
 
 
 def _traded(history: xr.Dataset, assets: list[str], days: int) -> np.ndarray:

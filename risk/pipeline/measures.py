@@ -148,7 +148,7 @@ def _tails_and_needs(night: Night, book: pa.Table) -> pa.Table:
             nulls = pa.nulls(len(book), pa.float64())
             columns |= {column: nulls for column in (*TAILS, *NEEDS)}
         else:
-            drivers = open_drivers(night.folder)[name].to_dataset().load()
+            drivers = open_drivers(night.folder, instruments=True)[name].to_dataset().load()
             valued = valued_options(night.folder, name)
             tails = position_tails(book, drivers, impact=impact, valued=valued)
             needs = required_margins(

@@ -32,7 +32,7 @@ def compare_rounds(night: Night, book: pa.Table, assets: list[str]) -> None:
     """
     if night.config.liquidation.cascade is None:
         return
-    cube, drivers = open_cube(night.folder), open_drivers(night.folder)
+    cube, drivers = open_cube(night.folder), open_drivers(night.folder, instruments=True)
     confidence = night.config.measures.confidence[-1]
     rows: list[tuple[str, str | None, str, float, float, float | None]] = []
     for name in night.config.scenarios.names:

@@ -14,10 +14,12 @@ from risk.config import Config
 from risk.cube import load_record, plain_text, read_dataset, save_record
 from risk.drivers import slice_drivers, with_volatility
 from risk.market.calibration import calibrate
+from risk.market.funding import calibrate_funding, load_funding
 from risk.market.gaps import calibrated_gap, gap_shares, has_fine_bars
 from risk.market.history import load_history, universe
 from risk.market.implied import calibrate_implied, implied_multiples, load_implied
 from risk.market.volatility import ewma_model, garch_model
+from risk.pipeline.carry import funding_levels, read_carry, ride_windows
 from risk.pipeline.files import write_json
 from risk.pipeline.impact import write_impact
 from risk.pipeline.night import Night, Progress
@@ -44,6 +46,11 @@ def prepare_scenarios(night: Night, progress: Progress | None = None) -> None:
         calibrate_implied(history, implied, assets, calibration.attrs["market"]),
         combine_attrs="no_conflicts",
     )
+    funding = load_funding(config.history, night.as_of) if config.scenarios.carry else None
+    calibration = calibration.merge(
+        calibrate_funding(funding, history, assets, calibration.attrs["market"]),
+        combine_attrs="no_conflicts",
+    )
     plain_text(calibration).to_zarr(folder / "calibration.zarr", mode="w", consolidated=False)
     write_impact(night, history, assets, calibration["volatility"])
     bars, shares = window_bars(config, history, night.as_of), None
@@ -53,17 +60,23 @@ def prepare_scenarios(night: Night, progress: Progress | None = None) -> None:
         name: with_implied(record, implied, calibration, config.horizon_days)
         for name, record in historical_records(config, bars, assets, calibration, shares).items()
     }
-    if config.scenarios.stress:
-        stresses = load_stresses(config.scenarios.stress.folder)
-        records["stress"] = stress_drivers(
-            stresses, assets, calibration["beta"], calibration["volatility"]
-        )
+    moved = (assets, calibration["beta"], calibration["volatility"])
+    stresses = load_stresses(config.scenarios.stress.folder) if config.scenarios.stress else []
+    if stresses:
+        records["stress"] = stress_drivers(stresses, *moved)
     write_bars(folder / "bars.npz", history.sel(asset=assets))
-    for name, record in records.items():
-        save_record(folder / "scenarios" / f"{name}.zarr", record)
     notes = findings.market_notes(history, assets, calibration, records)
     notes |= findings.window_notes(bars, assets, shares, config)
     write_json(folder / "market.json", notes)
+    carry, levels = read_carry(night), funding_levels(calibration)
+    for name, record in records.items():
+        if name != "stress":
+            record, share = ride_windows(record, carry, funding, levels, config)
+            write_json(folder / "carry.json", {"missing_share": share})
+        elif carry:
+            instruments, alone = carry.instruments, carry.as_assets
+            record = stress_drivers(stresses, *moved, instruments, as_assets=alone)
+        save_record(folder / "scenarios" / f"{name}.zarr", record)
 
 
 def with_implied(

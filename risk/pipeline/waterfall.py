@@ -21,7 +21,7 @@ def settle_deficits(night: Night, book: pa.Table, assets: list[str]) -> None:
     config, folder = night.config, night.folder
     listed = pq.read_table(folder / "funds.parquet").to_pylist()
     funds = {row["venue"]: row["balance_usd"] or 0.0 for row in listed}
-    cube, drivers = open_cube(folder), open_drivers(folder)
+    cube, drivers = open_cube(folder), open_drivers(folder, instruments=True)
     venues: list[pa.Table] = []
     accounts: list[pa.Table] = []
     for name in config.scenarios.names:

@@ -25,7 +25,7 @@ SCHEME = 1
 #: One random stream per purpose, so that switching jumps off leaves the diffusion as it was.
 STREAMS = (
     "normal", "reach_low", "reach_high", "mixing", "common_jumps", "own_jumps", "extra_jumps",
-    "implied",
+    "implied", "funding", "basis", "peg",
 )  # fmt: skip
 
 #: Number of the stream that scrambles Sobol points; it has no block, so it stays by itself.

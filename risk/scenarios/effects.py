@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from risk.drivers import fall_gaps, join_gaps, rise_gaps
-from risk.scenarios.moves import PROXY_FLOOR, Ratios, gap_rule
+from risk.instruments import FLOOR
+from risk.scenarios.moves import Ratios, gap_rule
 
 
 def stress_gaps(
@@ -78,7 +79,7 @@ def widen(moves: Ratios, wander: np.ndarray) -> Ratios:
     return Ratios(low, np.maximum(moves.high, np.exp((end + reach) / 2)), moves.last)
 
 
-def pay_funding(moves: Ratios, rate: float, hours: float) -> Ratios:
+def pay_funding(moves: Ratios, rate: float | np.ndarray, hours: float) -> Ratios:
     """Funding folded into the price: what longs pay is a fall, what they receive a rise.
 
     Exact for the P&L of linear contracts, and for their triggers where maintenance rests on the
@@ -88,7 +89,7 @@ def pay_funding(moves: Ratios, rate: float, hours: float) -> Ratios:
     Parameters
     ----------
     moves : Ratios of ndarray (scenario, asset)
-    rate : float
+    rate : float or ndarray (scenario, asset)
         Per 8 hours, paid by longs; received by them where negative.
     hours : float
 
@@ -101,7 +102,7 @@ def pay_funding(moves: Ratios, rate: float, hours: float) -> Ratios:
     """
     # Paid on the value of the day: on average half way to the end.
     paid = rate * hours / 8 * (1 + moves.last) / 2
-    last = np.maximum(moves.last - paid, PROXY_FLOOR)
-    low = np.maximum(np.where(paid > 0, moves.low - paid, moves.low), PROXY_FLOOR)
+    last = np.maximum(moves.last - paid, FLOOR)
+    low = np.maximum(np.where(paid > 0, moves.low - paid, moves.low), FLOOR)
     high = np.where(paid < 0, moves.high - paid, moves.high)
     return Ratios(np.minimum(low, last), np.maximum(high, np.maximum(last, 1.0)), last)

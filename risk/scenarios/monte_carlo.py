@@ -15,6 +15,8 @@ import xarray as xr
 
 from risk.drivers import JointPaths, make_drivers
 from risk.errors import ConfigError
+from risk.instruments import add_instruments, instruments_as_assets
+from risk.scenarios.carry import Carry
 from risk.scenarios.draws import TILE, Model, Paths, make_normals, reaches
 from risk.scenarios.implied import ImpliedPaths, shocks_of
 from risk.scenarios.importance import raw_weights
@@ -30,6 +32,7 @@ from risk.scenarios.jumps import (
 )
 from risk.scenarios.mixing import CopulaMixing, Day, SharedMixing
 from risk.scenarios.paths import diffuse, jump
+from risk.scenarios.riding import InstrumentPaths
 from risk.scenarios.sampling import Sampling
 from risk.scenarios.steps import StepStates
 
@@ -50,6 +53,7 @@ def draw_block(
     block_size: int | None = None,
     watch: Callable[[int, JointPaths], None] | None = None,
     recorded: Sequence[int] = (),
+    carry: Carry | None = None,
 ) -> xr.Dataset:
     """Drivers of one block of scenarios.
 
@@ -70,6 +74,9 @@ def draw_block(
     watch : callable (first, JointPaths), optional
         Shown how the assets move together step by step, tile by tile: scenarios from `first` of
         the block on, all n of them in the end. Changes no draw.
+    carry : Carry, optional
+        Instruments that ride on the paths, behind the assets in the record; none when absent.
+        Changes no draw of the assets.
 
     Returns
     -------
@@ -77,7 +84,8 @@ def draw_block(
         Driver record (`risk.drivers`) of n scenarios, equally weighted unless tilted; the weights
         of a tilted run of several blocks are those of `path_weights`. With recorded assets also
         `path` (ratio) and `log_volatility` (log of the multiple of today's 30-day implied
-        volatility) on (path_asset, step, scenario), at the end of each step, and `step_days`.
+        volatility) on (path_asset, step, scenario), at the end of each step, and `step_days`. With
+        coins that may lose their peg also `peg` (US dollars) on (scenario, settle).
 
     Raises
     ------
@@ -91,7 +99,9 @@ def draw_block(
     )
     assets = [str(name) for name in calibration["asset"].values]
     rows = np.asarray(recorded, "i8")
-    tiles = list(_tiles(calibration, paths, n, rows, watch))
+    riding = None if carry is None else InstrumentPaths(carry, calibration, paths)
+    ridden: list[tuple[np.ndarray, ...]] = []
+    tiles = list(_tiles(calibration, paths, n, rows, watch, riding, ridden))
     low, high, last = (np.exp(np.hstack([t[k] for t in tiles]).T[:n]) for k in range(3))
     where, before, landing = (np.concatenate([t[k] for t in tiles]) for k in (3, 4, 5))
     before, landing = np.exp(before), np.exp(landing)
@@ -114,6 +124,8 @@ def draw_block(
             "gap_landing": landing[keep],
         },
     )
+    if riding is not None and carry is not None:
+        drivers = _ride(drivers, carry, ridden, riding.coins)
     if not len(rows):
         return drivers
     steps_of, spread = (np.concatenate([t[k] for t in tiles], axis=2)[..., :n] for k in (6, 7))
@@ -124,6 +136,31 @@ def draw_block(
         path_asset=np.array(assets, object)[rows],
         step_days=("step", (np.arange(paths.steps) + 1) * (horizon_days / paths.steps)),
     )
+
+
+def _ride(
+    drivers: xr.Dataset, carry: Carry, ridden: list[tuple[np.ndarray, ...]], coins: Sequence[str]
+) -> xr.Dataset:
+    """The record with the instruments of every tile, and the pegs where some may be lost."""
+    n = drivers.sizes["scenario"]
+    low, high, last, peg = (np.hstack([tile[k] for tile in ridden])[:, :n] for k in range(4))
+    where, before, landing = (np.concatenate([tile[k] for tile in ridden]) for k in range(4, 7))
+    keep = where[:, 0] < n
+    gaps = {
+        "gap_scenario": where[keep, 0],
+        "gap_asset": where[keep, 1],
+        "gap_direction": where[keep, 2],
+        "gap_before": before[keep],
+        "gap_landing": landing[keep],
+    }
+    n_assets = drivers.sizes["asset"]
+    drivers = add_instruments(drivers, carry.names, low.T, high.T, last.T, gaps)
+    if carry.as_assets:
+        drivers = instruments_as_assets(drivers, n_assets)
+    if len(coins):
+        drivers = drivers.assign(peg=(("scenario", "settle"), peg.T, {"units": "USD"}))
+        drivers = drivers.assign_coords(settle=np.array(coins, object))
+    return drivers
 
 
 def path_weights(calibration: xr.Dataset, n: int, settings: Mapping[str, Any]) -> np.ndarray:
@@ -207,8 +244,13 @@ def _tiles(
     n: int,
     recorded: np.ndarray,
     watch: Callable[[int, JointPaths], None] | None,
+    riding: InstrumentPaths | None,
+    ridden: list[tuple[np.ndarray, ...]],
 ) -> Iterator[tuple[np.ndarray, ...]]:
-    """Log low, high, last (asset, scenario), the gaps and the paths of one tile after the other."""
+    """Log low, high, last (asset, scenario), the gaps and the paths of one tile after the other.
+
+    What the instruments did is appended to `ridden`.
+    """
     shape = (calibration.sizes["asset"], TILE)
     per_day = paths.steps // paths.horizon_days
     days = _days(calibration, paths.horizon_days, per_day)
@@ -228,11 +270,14 @@ def _tiles(
         before, landing = np.empty(len(gap)), np.empty(len(gap))
         n_gaps = 0
         seen = StepStates(paths.steps, shape) if watch else None
+        if riding:
+            riding.begin_tile(len(jumps.size))
+        widest = riding.stretch if riding else (low, high)
         for number, day in enumerate(days):
             today, mixed = mixing.multipliers(chi_square[number], steps, day)
             root = np.sqrt(mixed)
             for step in range(number * per_day, (number + 1) * per_day):
-                own_low, own_high = seen.begin(step, last) if seen else (low, high)
+                own_low, own_high = seen.begin(step, last) if seen else widest
                 diffuse(
                     next(today),
                     *next(reach),
@@ -245,12 +290,13 @@ def _tiles(
                     own_high,
                 )
                 if seen:
-                    seen.end(step, last, low, high)
+                    seen.end(step, last, *widest)
                 now = slice(edges[step], edges[step + 1])
+                landing_now = jumps.asset[now], jumps.scenario[now], jumps.size[now]
+                if riding:
+                    riding.jump(*landing_now, last, low, high)
                 n_gaps = jump(
-                    jumps.asset[now],
-                    jumps.scenario[now],
-                    jumps.size[now],
+                    *landing_now,
                     last,
                     low,
                     high,
@@ -259,9 +305,13 @@ def _tiles(
                     landing,
                     n_gaps,
                 )
+                if riding:
+                    riding.end_step(step + 1, last, low, high)
                 kept[:, step] = last[recorded]
         if watch and seen:
             watch(first, seen.joint_paths(jumps, min(n - first, TILE)))
+        if riding:
+            ridden.append((riding.low, riding.high, riding.last, riding.peg, *riding.gaps(first)))
         gap[:, 0] += first
         spread = implied.draw(kept) if len(recorded) else kept
         yield low, high, last, gap[:n_gaps], before[:n_gaps], landing[:n_gaps], kept.copy(), spread

@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from risk.drivers import join_gaps, make_drivers, with_volatility
 from risk.errors import ConfigError
-from risk.scenarios.effects import pay_funding, stress_gaps, widen
+from risk.instruments import Instrument, add_instruments, instruments_as_assets
+from risk.scenarios.carry import peg_of, ride_bars
+from risk.scenarios.effects import stress_gaps, widen
 from risk.scenarios.moves import (
     Ratios,
     beta_of,
@@ -94,7 +96,8 @@ class Stress(BaseModel):
     breaker: Breaker | None = None
     volatility: Positive | None = None
     funding: Funding | None = None
-    peg: Positive | None = None
+    #: US dollars for one unit of every stablecoin, or of those named.
+    peg: Positive | dict[Text, Positive] | None = None
     depth: Positive | None = None
 
     @model_validator(mode="after")
@@ -165,6 +168,9 @@ def stress_drivers(
     assets: Sequence[str],
     betas: xr.DataArray,
     volatility: xr.DataArray | None = None,
+    instruments: Sequence[Instrument] = (),
+    *,
+    as_assets: bool = False,
 ) -> xr.Dataset:
     """Drivers of the stresses, one scenario each, with its gap rule and its effects.
 
@@ -183,13 +189,18 @@ def stress_drivers(
         Slopes to ``betas.attrs["market"]``.
     volatility : DataArray (asset), optional
         Today's, daily, of log returns; stresses that need it are refused without.
+    instruments : sequence of Instrument
+        Behind the assets in the record; funding and pegs are theirs alone.
+    as_assets : bool
+        Whether the instruments, one per asset, stand for the assets instead.
 
     Returns
     -------
     Dataset
-        Driver record with multiples of the implied volatilities; `label` is the title, `peg` and
-        `depth` on (scenario,) what the file says of them (1 where nothing). `moves_by_asset` turns
-        it into fractions.
+        Driver record with multiples of the implied volatilities; `label` is the title, `depth` on
+        (scenario,) what the file says of it (1 where nothing), and where one says something of a
+        currency of the instruments, `peg` (US dollars) on (scenario, settle). `moves_by_asset`
+        turns it into fractions.
 
     Raises
     ------
@@ -197,6 +208,56 @@ def stress_drivers(
         If nothing in the universe is moved by a stress, or a volatility is needed and not there.
     """
     parts = [_stress_ratios(stress, assets, betas, volatility) for stress in stresses]
+    ignored = [
+        f"{stress.title}: {name}"
+        for stress in stresses
+        for name in sorted(set(stress.shocks) - set(assets))
+    ]
+    drivers = make_drivers(
+        *(np.concatenate(side) for side in zip(*parts, strict=True)),
+        assets=assets,
+        label=[stress.title for stress in stresses],
+        source=[stress.source for stress in stresses],
+        gaps=_all_gaps(stresses, parts),
+    )
+    # A stress happens at once: options lose no time value, only their volatility moves.
+    multiple = np.array([[stress.volatility or 1.0] * len(assets) for stress in stresses])
+    depth = [stress.depth or 1.0 for stress in stresses]
+    drivers = (
+        with_volatility(drivers, multiple, 0.0)
+        .assign_coords(depth=("scenario", depth, {"units": "1"}))
+        .assign_attrs(ignored=ignored)
+    )
+    if not instruments:
+        return drivers
+    ridden = [
+        _ride(stress, moves, assets, instruments)
+        for stress, moves in zip(stresses, parts, strict=True)
+    ]
+    low, high, last = (np.concatenate(side) for side in zip(*ridden, strict=True))
+    names = [one.name for one in instruments]
+    drivers = add_instruments(drivers, names, low, high, last, _all_gaps(stresses, ridden))
+    if as_assets:
+        drivers = instruments_as_assets(drivers, len(assets))
+    coins = sorted({one.settle: one for one in instruments if not one.is_inverse}.items())
+    pegs = np.array([[peg_of(one, stress.peg) for _, one in coins] for stress in stresses])
+    if (pegs == 1).all():
+        return drivers
+    drivers = drivers.assign(peg=(("scenario", "settle"), pegs, {"units": "USD"}))
+    return drivers.assign_coords(settle=np.array([name for name, _ in coins], object))
+
+
+def _ride(
+    stress: Stress, moves: Ratios, assets: Sequence[str], instruments: Sequence[Instrument]
+) -> Ratios:
+    """The instruments under one stress: it strikes at once, so that no basis has time to go."""
+    total = stress.funding.rate * stress.funding.hours / 8 if stress.funding else 0.0
+    paid = np.array([[total if one.is_perpetual else 0.0 for one in instruments]])
+    return ride_bars(moves, assets, instruments, paid, horizon_days=0, peg=stress.peg)
+
+
+def _all_gaps(stresses: Sequence[Stress], parts: Sequence[Ratios]) -> dict[str, np.ndarray]:
+    """Every stress's own gaps, one scenario each."""
     gaps = [
         stress_gaps(
             moves,
@@ -209,28 +270,7 @@ def stress_drivers(
     ]
     for place, columns in enumerate(gaps):
         columns["gap_scenario"] = np.full(len(columns["gap_scenario"]), place, "i4")
-    ignored = [
-        f"{stress.title}: {name}"
-        for stress in stresses
-        for name in sorted(set(stress.shocks) - set(assets))
-    ]
-    drivers = make_drivers(
-        *(np.concatenate(side) for side in zip(*parts, strict=True)),
-        assets=assets,
-        label=[stress.title for stress in stresses],
-        source=[stress.source for stress in stresses],
-        gaps=join_gaps(*gaps),
-    )
-    # A stress happens at once: options lose no time value, only their volatility moves.
-    multiple = np.array([[stress.volatility or 1.0] * len(assets) for stress in stresses])
-    return (
-        with_volatility(drivers, multiple, 0.0)
-        .assign_coords(
-            peg=("scenario", [stress.peg or 1.0 for stress in stresses], {"units": "USD"}),
-            depth=("scenario", [stress.depth or 1.0 for stress in stresses], {"units": "1"}),
-        )
-        .assign_attrs(ignored=ignored)
-    )
+    return join_gaps(*gaps)
 
 
 def stress_rules(stresses: Sequence[Stress], assets: Sequence[str]) -> np.ndarray:
@@ -346,6 +386,4 @@ def _stress_ratios(
     if is_wider and stress.volatility is not None and volatility is not None:
         daily = np.array([beta_of(volatility, name) for name in assets])
         moves = widen(moves, stress.volatility * daily * np.sqrt(stress.days))
-    if stress.funding is not None:
-        moves = pay_funding(moves, stress.funding.rate, stress.funding.hours)
     return moves

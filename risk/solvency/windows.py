@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from risk.drivers import slice_drivers
+from risk.instruments import follow_assets, is_instrument
 from risk.liquidation import Ladders, walk
 from risk.scenarios.historical import historical_drivers
 
@@ -87,7 +88,7 @@ def window_pnl(
     seed, set_code : int
         Of the proxies' residuals.
     """
-    assets = list(ladders.assets)
+    assets = [name for name in ladders.assets if not is_instrument(name)]
     drivers = historical_drivers(
         bars,
         assets,
@@ -99,22 +100,23 @@ def window_pnl(
         seed=seed,
         set_code=set_code,
     )
-    cube = walk(ladders, drivers, variables=("pnl", "liquidations"))
+    whole = follow_assets(drivers, ladders.assets)
+    cube = walk(ladders, whole, variables=("pnl", "liquidations"))
     day = drivers["label"].values.astype("M8[D]")
     return WindowPnl(
         day=day,
         assets=tuple(assets),
-        pnl=_by_asset(cube["pnl"].values, ladders),
-        liquidations=_by_asset(cube["liquidations"].values, ladders),
+        pnl=_by_asset(cube["pnl"].values, ladders, assets),
+        liquidations=_by_asset(cube["liquidations"].values, ladders, assets),
         is_own=_own(bars, assets, day, horizon_days),
         last=drivers["last"].values,
         drivers=drivers,
     )
 
 
-def _by_asset(values: np.ndarray, ladders: Ladders) -> np.ndarray:
+def _by_asset(values: np.ndarray, ladders: Ladders, assets: Sequence[str]) -> np.ndarray:
     """Sums over the cells of each asset (window, asset)."""
-    place = {name: at for at, name in enumerate(ladders.assets)}
+    place = {name: at for at, name in enumerate(assets)}
     column = np.array([place[name] for name in ladders.cells["asset"].to_pylist()], "i8")
     sums = np.zeros((len(values), len(place)))
     # One column after the other: the same order of addition every time.
