@@ -6,7 +6,7 @@ A pure function of the workspace's files and the block's number. Importable by a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,9 +14,18 @@ import numpy as np
 import xarray as xr
 
 from risk.cube import check_block, load_record, read_dataset, write_block
-from risk.drivers import slice_drivers
+from risk.drivers import JointPaths, slice_drivers
 from risk.engine import Block
 from risk.liquidation import Ladders, load_ladders, walk
+from risk.liquidation.cross import (
+    PoolOutcomes,
+    check_outcomes,
+    join_outcomes,
+    live_pools,
+    pool_outcomes,
+    save_outcomes,
+    take_outcomes,
+)
 from risk.liquidation.options import check_valued, save_valued, value_options
 from risk.scenarios.monte_carlo import draw_block
 
@@ -25,6 +34,9 @@ SET_CODES = {"historical": 1, "monte_carlo": 2, "stress": 3}
 
 #: Folder in the workspace for what the option contracts are worth in every block.
 OPTIONS = "options"
+
+#: The same for what account pools came to.
+POOLS = "pools"
 
 
 def run_block(workspace: str, block: Block) -> Mapping[str, str]:
@@ -35,13 +47,16 @@ def run_block(workspace: str, block: Block) -> Mapping[str, str]:
     mapping of str to str
         Checksum of every array written.
     """
-    ladders, drivers = _ladders(workspace), block_drivers(workspace, block)
+    ladders = _ladders(workspace)
+    drivers, pooled = _drivers_and_pools(workspace, block, ladders)
     contracts = ladders.options.contracts
     valued = value_options(contracts, drivers) if len(contracts.asset) else None
-    cube = walk(ladders, drivers, valued=valued)
+    cube = walk(ladders, drivers, valued=valued, pooled=pooled)
     sums = write_block(Path(workspace), block.scenario_set, block.start, cube, drivers)
     if valued is not None:
         sums[OPTIONS] = save_valued(Path(workspace) / OPTIONS, block.key, valued)
+    if pooled is not None:
+        sums[POOLS] = save_outcomes(Path(workspace) / POOLS, block.key, pooled)
     return sums
 
 
@@ -50,11 +65,36 @@ def check(workspace: str, block: Block, checksums: Mapping[str, str]) -> bool:
     folder = Path(workspace)
     if OPTIONS in checksums and not check_valued(folder / OPTIONS, block.key, checksums[OPTIONS]):
         return False
+    if POOLS in checksums and not check_outcomes(folder / POOLS, block.key, checksums[POOLS]):
+        return False
     return check_block(folder, block.scenario_set, block.start, block.stop, checksums)
 
 
-def block_drivers(workspace: str, block: Block) -> xr.Dataset:
-    """The driver record of one block."""
+def _drivers_and_pools(
+    workspace: str, block: Block, ladders: Ladders
+) -> tuple[xr.Dataset, PoolOutcomes | None]:
+    """The driver record of one block, and what the book's pools, if it has any, come to in it.
+
+    Paths are shown to the pools step by step, tile by tile, while they are drawn.
+    """
+    pools = ladders.cross.pools
+    if not len(pools.legs):
+        return block_drivers(workspace, block), None
+    if block.scenario_set != "monte_carlo":
+        drivers = block_drivers(workspace, block)
+        return drivers, pool_outcomes(pools, drivers)
+    parts: list[tuple[int, PoolOutcomes]] = []
+    drivers = block_drivers(
+        workspace, block, lambda first, paths: parts.append((first, live_pools(pools, paths)))
+    )
+    wanted = np.arange(block.stop - block.start)
+    return drivers, take_outcomes(join_outcomes(parts), wanted)
+
+
+def block_drivers(
+    workspace: str, block: Block, watch: Callable[[int, JointPaths], None] | None = None
+) -> xr.Dataset:
+    """The driver record of one block; `watch` is shown its Monte Carlo paths step by step."""
     if block.scenario_set != "monte_carlo":
         record = _record(workspace, block.scenario_set)
         return slice_drivers(record, block.start, block.stop)
@@ -65,6 +105,7 @@ def block_drivers(workspace: str, block: Block) -> xr.Dataset:
         block=block.number,
         n=drawn["block_size"],
         recorded=np.unique(_ladders(workspace).options.contracts.asset).tolist(),
+        watch=watch,
         **drawn,
     )
     return slice_drivers(whole, 0, block.stop - block.start)

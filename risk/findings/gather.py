@@ -65,6 +65,7 @@ def report_inputs(
         "capital": _table(folder / "capital.parquet"),
         "gap_sensitivity": _stored(folder / "gap_sensitivity.zarr"),
         "sections": sections(folder, config),
+        "methods": _table(folder / "methods.parquet"),
         "run": run_identity(config, run_id, inputs, market, snapshot, measures),
     }
     draft = ReportInputs(contributors=_contributors(measures, "", 0.0), **base)

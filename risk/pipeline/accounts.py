@@ -11,7 +11,7 @@ from risk.cube import load_record, open_cube, open_drivers
 from risk.drivers import take_drivers
 from risk.liquidation import account_losses
 from risk.liquidation.options import take_valued
-from risk.pipeline.files import valued_options
+from risk.pipeline.files import pooled_outcomes, valued_options
 from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night
 
@@ -33,7 +33,8 @@ def write_accounts(night: Night, book: pa.Table) -> None:
     for name in config.scenarios.names:
         if name == "stress":
             record = load_record(folder / "scenarios" / "stress.zarr")
-            parts.append(_named(name, account_losses(book, record, impact)))
+            pooled = pooled_outcomes(folder, name)
+            parts.append(_named(name, account_losses(book, record, impact, pooled=pooled)))
             continue
         deficit = cube[name].deficit.sum("cell").values
         index = worst_scenarios(deficit, config.accounts.worst_scenarios)
@@ -43,7 +44,8 @@ def write_accounts(night: Night, book: pa.Table) -> None:
         valued = valued_options(folder, name)
         if valued is not None:
             valued = take_valued(valued, index)
-        losses = account_losses(book, record, impact, valued)
+        pooled = pooled_outcomes(folder, name, index)
+        losses = account_losses(book, record, impact, valued, pooled)
         losses = losses.filter(pc.greater(losses["deficit_usd"], 0))
         place = losses.schema.get_field_index("scenario")
         numbers = pa.array(index, pa.int32()).take(losses["scenario"].combine_chunks())

@@ -18,7 +18,6 @@ from risk.pipeline.branch import branch_snapshot
 from risk.pipeline.files import read_json, write_json
 from risk.pipeline.impact import read_impact, write_volumes
 from risk.pipeline.night import Night, Progress
-from risk.pipeline.pools import write_pools
 from risk.pipeline.scenarios import path_settings, scenario_labels
 from risk.snapshot import load_snapshot
 
@@ -44,11 +43,11 @@ def load_book(night: Night, progress: Progress | None = None) -> None:
         snapshot.tiers,
         snapshot.venues,
         as_of=night.as_of,
+        accounts=snapshot.accounts,
     )
     gross = gross_notional(snapshot.positions, snapshot.contracts)
     book = mark_unpriced(book, assets).append_column("gross_notional_usd", gross)
     pq.write_table(book, folder / "book.parquet")
-    write_pools(night, book, assets, snapshot)
     pq.write_table(snapshot.quarantine, folder / "quarantine.parquet")
     write_volumes(night, snapshot.contracts)
     pq.write_table(findings.insurance_funds(snapshot.venues, history), folder / "funds.parquet")

@@ -13,7 +13,7 @@ from risk.pipeline.branch import compare_branch
 from risk.pipeline.explore import explore
 from risk.pipeline.greeks import write_greeks
 from risk.pipeline.night import Night
-from risk.pipeline.pools import write_contrast
+from risk.pipeline.pools import write_contrast, write_pools
 from risk.pipeline.regulate import regulate
 from risk.pipeline.rounds import compare_rounds
 from risk.pipeline.waterfall import settle_deficits
@@ -29,5 +29,6 @@ EXTRAS: tuple[Callable[[Night, pa.Table, list[str]], None], ...] = (
     settle_deficits,
     adequacy,
     compare_branch,
+    write_pools,
     write_contrast,
 )

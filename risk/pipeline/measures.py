@@ -7,15 +7,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from risk import findings
-from risk.coverage import coverage
+from risk.coverage import coverage, methods
 from risk.cube import open_cube, open_drivers, plain_text
-from risk.liquidation import liquidation_curve
+from risk.liquidation import liquidation_curve, rows_in_steps
 from risk.liquidation.tails import position_tails, required_margins
 from risk.margin.book import margin_table
 from risk.measures import measure_cube
 from risk.pipeline.accounts import write_accounts
 from risk.pipeline.extras import EXTRAS
-from risk.pipeline.files import read_json, valued_options, write_tree
+from risk.pipeline.files import pooled_outcomes, read_json, valued_options, write_tree
 from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night, Progress
 
@@ -43,6 +43,8 @@ def measure(night: Night, progress: Progress | None = None) -> None:
     quarantine = pq.read_table(folder / "quarantine.parquet")
     n_rows = read_json(folder / "snapshot.json")["n_rows"]
     pq.write_table(coverage(book, quarantine, n_rows, proxied), folder / "coverage.parquet")
+    in_steps = rows_in_steps(book, assets, read_impact(night))
+    pq.write_table(methods(book, in_steps), folder / "methods.parquet")
     sampled = [name for name in config.scenarios.names if name != "stress"]
     if sampled:
         measures = measure_cube(
@@ -81,7 +83,8 @@ def _positions(night: Night, book: pa.Table) -> pa.Table:
         else:
             drivers = open_drivers(night.folder)[name].to_dataset().load()
             valued = valued_options(night.folder, name)
-            tails = position_tails(book, drivers, impact=impact, valued=valued)
+            pooled = pooled_outcomes(night.folder, name)
+            tails = position_tails(book, drivers, impact=impact, valued=valued, pooled=pooled)
             needs = required_margins(
                 book,
                 drivers,

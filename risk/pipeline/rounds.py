@@ -12,9 +12,10 @@ import xarray as xr
 from risk.cube import open_cube, open_drivers
 from risk.drivers import slice_drivers
 from risk.liquidation import Ladders, build_ladders, walk
+from risk.liquidation.cross import PoolOutcomes, take_outcomes
 from risk.liquidation.options import Valued, take_valued
 from risk.measures import expected_shortfall
-from risk.pipeline.files import valued_options
+from risk.pipeline.files import pooled_outcomes, valued_options
 from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night
 
@@ -41,7 +42,8 @@ def compare_rounds(night: Night, book: pa.Table, assets: list[str]) -> None:
         record = drivers[name].to_dataset().load()
         outcome = cube[name].to_dataset()
         whole = {v: outcome[v].values.sum(axis=1, dtype="f8") for v in _VARIABLES}
-        alone = _totals(ladders, record, valued_options(night.folder, name))
+        kept = (valued_options(night.folder, name), pooled_outcomes(night.folder, name))
+        alone = _totals(ladders, record, *kept)
         if name == "stress":
             for i, label in enumerate(record.label.values):
                 first, all_ = ({v: x[v][i] for v in _VARIABLES} for x in (alone, whole))
@@ -61,14 +63,18 @@ def compare_rounds(night: Night, book: pa.Table, assets: list[str]) -> None:
     pq.write_table(pa.table(columns, schema=schema), night.folder / "cascade.parquet")
 
 
-def _totals(ladders: Ladders, record: xr.Dataset, valued: Valued | None) -> dict[str, np.ndarray]:
+def _totals(
+    ladders: Ladders, record: xr.Dataset, valued: Valued | None, pooled: PoolOutcomes | None
+) -> dict[str, np.ndarray]:
     parts = []
     for start in range(0, record.sizes["scenario"], _BATCH):
         stop = min(start + _BATCH, record.sizes["scenario"])
         part = slice_drivers(record, start, stop)
-        # The paths of the options' contracts are not in the drivers: what they came to is kept.
-        some = None if valued is None else take_valued(valued, np.arange(start, stop))
-        outcome = walk(ladders, part, variables=_VARIABLES, valued=some)
+        # Paths step by step are not in the drivers: what options and pools came to is kept.
+        index = np.arange(start, stop)
+        some = None if valued is None else take_valued(valued, index)
+        lived = None if pooled is None else take_outcomes(pooled, index)
+        outcome = walk(ladders, part, variables=_VARIABLES, valued=some, pooled=lived)
         parts.append([outcome[v].values.sum(axis=1, dtype="f8") for v in _VARIABLES])
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return dict(zip(_VARIABLES, columns, strict=True))

@@ -11,7 +11,7 @@ from risk.drivers import take_drivers
 from risk.liquidation import auto_deleverage
 from risk.liquidation.options import take_valued
 from risk.pipeline.accounts import worst_scenarios
-from risk.pipeline.files import valued_options
+from risk.pipeline.files import pooled_outcomes, valued_options
 from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night
 
@@ -40,6 +40,7 @@ def settle_deficits(night: Night, book: pa.Table, assets: list[str]) -> None:
             funds,
             impact,
             None if valued is None else take_valued(valued, index),
+            pooled_outcomes(folder, name, index),
         )
         labels = pa.array([str(label) for label in record.label.values[index]])
         for table, parts in ((found.venues, venues), (found.accounts, accounts)):

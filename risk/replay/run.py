@@ -19,6 +19,7 @@ from risk.engine import Block, plan_blocks, run_blocks
 from risk.errors import ConfigError, DataError
 from risk.liquidation import build_ladders
 from risk.margin.book import build_book
+from risk.margin.pooling import held_coins
 from risk.market.history import load_history
 from risk.replay.forecast import scenario_plan
 from risk.replay.judge import (
@@ -186,6 +187,7 @@ def _prepare(
         snapshot.tiers,
         snapshot.venues,
         as_of=snapshot.as_of,
+        accounts=snapshot.accounts,
     )
     gross = gross_notional(snapshot.positions, snapshot.contracts)
     known = {str(name) for name in history["asset"].values}
@@ -197,7 +199,7 @@ def _prepare(
     notional = dict(
         zip(held["asset"].to_pylist(), held["notional_usd_sum"].to_pylist(), strict=True)
     )
-    assets = sorted(notional)
+    assets = sorted({*notional, *held_coins(priced)})
     if not assets:
         raise DataError(f"{where}: no position of the book can be priced; nothing to backtest")
     labels = [name for name in LABELS if name in {*config.cells, "asset"}]

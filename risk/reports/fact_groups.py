@@ -149,6 +149,12 @@ def book_facts(inputs: ReportInputs, add: Add) -> None:
         add(f"coverage.notional.{status}", row["notional_usd"], "USD", status)
         add(f"coverage.share.{status}", _percent(row["share"]), "%", status, 2)
         add(f"coverage.notional_share.{status}", _percent(row["notional_share"]), "%", status, 2)
+    for row in inputs.methods.to_pylist() if inputs.methods is not None else ():
+        method, scope = row["method"], f"priced by {row['method']}"
+        add(f"method.n_positions.{method}", row["n_positions"], "1", scope)
+        add(f"method.notional.{method}", row["notional_usd"], "USD", scope)
+        add(f"method.share.{method}", _percent(row["share"]), "%", scope, 2)
+        add(f"method.notional_share.{method}", _percent(row["notional_share"]), "%", scope, 2)
     add("coverage.floor", 100.0 * inputs.coverage_floor, "%", "least share to be priced")
     for rank, row in enumerate(inputs.reasons.to_pylist()[: choose.N_REASONS], 1):
         add(f"reason.{rank}.n_positions", row["n_positions"], "1", row["reason"])

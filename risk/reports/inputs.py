@@ -173,6 +173,8 @@ class ReportInputs:
         its attribute `long_name`.
     sections : tuple of Section
         Further sections of the officer's report, in the order of the page.
+    methods : Table or None
+        Schema METHODS: how the priced positions are evaluated.
     """
 
     as_of: date
@@ -197,3 +199,4 @@ class ReportInputs:
     quality: tuple[QualityCheck, ...] = ()
     gap_sensitivity: xr.Dataset | None = None
     sections: tuple[Section, ...] = ()
+    methods: pa.Table | None = None
