@@ -6,7 +6,7 @@ A pure function of the workspace's files and the block's number. Importable by a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,9 +14,20 @@ import numpy as np
 import xarray as xr
 
 from risk.cube import check_block, load_depths, load_record, read_dataset, write_block
-from risk.drivers import slice_drivers, take_drivers
+from risk.drivers import JointPaths, slice_drivers, take_drivers
 from risk.engine import Block
+from risk.instruments import assets_alone
 from risk.liquidation import Ladders, load_ladders, walk
+from risk.liquidation.cross import (
+    PoolOutcomes,
+    check_outcomes,
+    join_outcomes,
+    live_pools,
+    pool_outcomes,
+    put_outcomes,
+    save_outcomes,
+    take_outcomes,
+)
 from risk.liquidation.options import (
     Valued,
     check_valued,
@@ -43,6 +54,9 @@ READS = (
 #: Folder in the workspace for what the option contracts are worth in every block.
 OPTIONS = "options"
 
+#: The same for what account pools came to.
+POOLS = "pools"
+
 #: Folder in the workspace for the ladders of a market with less depth, where a stress needs them.
 THIN = "ladders-thin"
 
@@ -55,21 +69,29 @@ def run_block(workspace: str, block: Block) -> Mapping[str, str]:
     mapping of str to str
         Checksum of every array written.
     """
-    ladders, drivers = _ladders(workspace), block_drivers(workspace, block)
+    ladders = _ladders(workspace)
+    drivers, pooled = _drivers_and_pools(workspace, block, ladders)
     contracts = ladders.options.contracts
     valued = value_options(contracts, drivers) if len(contracts.asset) else None
-    cube = walk(ladders, drivers, valued=valued)
+    cube = walk(ladders, drivers, valued=valued, pooled=pooled)
     if block.scenario_set == "stress":
-        _close_in_thin_markets(workspace, block, drivers, valued, cube)
+        pooled = _close_in_thin_markets(workspace, block, drivers, valued, pooled, cube)
     sums = write_block(Path(workspace), block.scenario_set, block.start, cube, drivers)
     if valued is not None:
         sums[OPTIONS] = save_valued(Path(workspace) / OPTIONS, block.key, valued)
+    if pooled is not None:
+        sums[POOLS] = save_outcomes(Path(workspace) / POOLS, block.key, pooled)
     return sums
 
 
 def _close_in_thin_markets(
-    workspace: str, block: Block, drivers: xr.Dataset, valued: Valued | None, cube: xr.Dataset
-) -> None:
+    workspace: str,
+    block: Block,
+    drivers: xr.Dataset,
+    valued: Valued | None,
+    pooled: PoolOutcomes | None,
+    cube: xr.Dataset,
+) -> PoolOutcomes | None:
     """Price the stresses of another depth on their own ladders; the cube is changed in place."""
     depth = _depths(workspace)[block.start : block.stop]
     for share in np.unique(depth):
@@ -78,9 +100,14 @@ def _close_in_thin_markets(
         index = np.flatnonzero(depth == share)
         some = None if valued is None else take_valued(valued, index)
         ladders = load_ladders(Path(workspace) / THIN / thin_name(share))
-        thin = walk(ladders, take_drivers(drivers, index), valued=some)
+        part, shared = take_drivers(drivers, index), None
+        if pooled is not None:
+            shared = pool_outcomes(ladders.cross.pools, assets_alone(part))
+            pooled = put_outcomes(pooled, index, shared)
+        thin = walk(ladders, part, valued=some, pooled=shared)
         for name, variable in thin.items():
             cube[name].values[index] = variable.values
+    return pooled
 
 
 def thin_name(share: float) -> str:
@@ -93,11 +120,36 @@ def check(workspace: str, block: Block, checksums: Mapping[str, str]) -> bool:
     folder = Path(workspace)
     if OPTIONS in checksums and not check_valued(folder / OPTIONS, block.key, checksums[OPTIONS]):
         return False
+    if POOLS in checksums and not check_outcomes(folder / POOLS, block.key, checksums[POOLS]):
+        return False
     return check_block(folder, block.scenario_set, block.start, block.stop, checksums)
 
 
-def block_drivers(workspace: str, block: Block) -> xr.Dataset:
-    """The driver record of one block."""
+def _drivers_and_pools(
+    workspace: str, block: Block, ladders: Ladders
+) -> tuple[xr.Dataset, PoolOutcomes | None]:
+    """The driver record of one block, and what the book's pools, if it has any, come to in it.
+
+    Paths are shown to the pools step by step, tile by tile, while they are drawn.
+    """
+    pools = ladders.cross.pools
+    if not len(pools.legs):
+        return block_drivers(workspace, block), None
+    if block.scenario_set != "monte_carlo":
+        drivers = block_drivers(workspace, block)
+        return drivers, pool_outcomes(pools, assets_alone(drivers))
+    parts: list[tuple[int, PoolOutcomes]] = []
+    drivers = block_drivers(
+        workspace, block, lambda first, paths: parts.append((first, live_pools(pools, paths)))
+    )
+    wanted = np.arange(block.stop - block.start)
+    return drivers, take_outcomes(join_outcomes(parts), wanted)
+
+
+def block_drivers(
+    workspace: str, block: Block, watch: Callable[[int, JointPaths], None] | None = None
+) -> xr.Dataset:
+    """The driver record of one block; `watch` is shown its Monte Carlo paths step by step."""
     if block.scenario_set != "monte_carlo":
         record = _record(workspace, block.scenario_set)
         return slice_drivers(record, block.start, block.stop)
@@ -109,6 +161,7 @@ def block_drivers(workspace: str, block: Block) -> xr.Dataset:
         n=drawn["block_size"],
         recorded=np.unique(_ladders(workspace).options.contracts.asset).tolist(),
         carry=None if carry is None else Carry.from_dict(carry),
+        watch=watch,
         **drawn,
     )
     return slice_drivers(whole, 0, block.stop - block.start)

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from risk.errors import DataError
-from risk.schema import COVERAGE, USD_EQUIVALENTS
+from risk.margin.pooling import read_holdings
+from risk.schema import COVERAGE, METHODS, USD_EQUIVALENTS
 
 #: Rows of the coverage table: statuses add up to `in`; the last two are flags on priced rows.
 ROWS = ("in", "priced", "unpriced", "liquidatable", "quarantined", "excluded", "stale", "proxied")
@@ -20,6 +21,8 @@ ROWS = ("in", "priced", "unpriced", "liquidatable", "quarantined", "excluded", "
 
 def mark_unpriced(book: pa.Table, assets: Collection[str]) -> pa.Table:
     """Give priced rows whose asset has no driver the status ``unpriced`` and a reason.
+
+    With one of its positions, or a coin among its balances, a whole cross-margin pool is given up.
 
     Parameters
     ----------
@@ -30,11 +33,44 @@ def mark_unpriced(book: pa.Table, assets: Collection[str]) -> pa.Table:
     """
     known = pc.is_in(book["asset"].cast(pa.string()), pa.array(sorted(assets), pa.string()))
     lost = pc.and_(pc.equal(book["status"], "ok"), pc.invert(known))
-    if not pc.any(lost).as_py():
+    if pc.any(lost).as_py():
+        missing = pc.binary_join_element_wise(_NO_HISTORY, book["asset"].cast(pa.string()), " ")
+        book = _give_up(book, lost, missing)
+    return _lose_pools(book, set(assets))
+
+
+_NO_HISTORY = "no price history on the as-of date for"
+
+
+def _lose_pools(book: pa.Table, assets: set[str]) -> pa.Table:
+    """Give up every pool that holds a position or a coin without a driver."""
+    rows = np.flatnonzero(book["pool_holdings"].is_valid().to_numpy(zero_copy_only=False))
+    if not len(rows):
         return book
-    reason = pc.binary_join_element_wise(
-        "no price history on the as-of date for", book["asset"].cast(pa.string()), " "
-    )
+    names = ("account", "venue", "status", "pool_holdings")
+    part = book.select(names).take(pa.array(rows)).to_pylist()
+    coins: dict[str, str | None] = {}
+    reason: dict[tuple[str, str], str] = {}
+    for row in part:
+        owner, text = (row["account"], row["venue"]), row["pool_holdings"]
+        if text not in coins:
+            held = {one.asset for one in read_holdings(text) if one.asset is not None}
+            coins[text] = min(held - assets, default=None)
+        if coins[text] is not None:
+            reason[owner] = f"cross margin with a balance in {coins[text]}: {_NO_HISTORY} it"
+        elif row["status"] == "unpriced":
+            reason.setdefault(owner, "another position of its cross-margin pool is not priced")
+    found = [
+        reason.get((row["account"], row["venue"])) if row["status"] == "ok" else None
+        for row in part
+    ]
+    texts = np.full(book.num_rows, None, object)
+    texts[rows] = found
+    why = pa.array(texts, pa.string())
+    return _give_up(book, why.is_valid(), why) if why.null_count < len(why) else book
+
+
+def _give_up(book: pa.Table, lost: pa.Array, reason: pa.Array) -> pa.Table:
     for name, value in (("status", pa.scalar("unpriced")), ("reason", reason)):
         index = book.schema.get_field_index(name)
         column = pc.if_else(lost, value, book[name])
@@ -137,6 +173,49 @@ def coverage(
             }
         )
     return pa.Table.from_pylist(rows, schema=COVERAGE)
+
+
+def methods(book: pa.Table, in_steps: np.ndarray) -> pa.Table:
+    """Count the priced positions by how they are evaluated.
+
+    Parameters
+    ----------
+    book : Table (position,)
+        `risk.schema.BOOK` with `gross_notional_usd`.
+    in_steps : ndarray of int
+        Rows of the positions that liquidations cut in steps.
+
+    Returns
+    -------
+    Table
+        `risk.schema.METHODS`, one row each: ``ladder`` (one rung, looked up), ``steps`` (several
+        rungs, lived again where a gap hits them), ``options`` (valued per contract and step) and
+        ``pools`` (cross margin, the kernel of last resort).
+    """
+    priced = pc.equal(book["status"], "ok").to_numpy(zero_copy_only=False)
+    notional = np.nan_to_num(book["gross_notional_usd"].to_numpy(zero_copy_only=False))
+    steps = np.zeros(len(priced), bool)
+    steps[in_steps] = True
+    kinds = {
+        name: priced & book[column].is_valid().to_numpy(zero_copy_only=False)
+        for name, column in (("options", "option_terms"), ("pools", "pool_holdings"))
+    }
+    kinds = {
+        "ladder": priced & ~steps & ~kinds["options"] & ~kinds["pools"],
+        "steps": steps,
+    } | kinds
+    n, known = int(priced.sum()), float(notional[priced].sum())
+    rows = [
+        {
+            "method": name,
+            "n_positions": int(mine.sum()),
+            "notional_usd": float(notional[mine].sum()),
+            "share": int(mine.sum()) / n if n else 0.0,
+            "notional_share": float(notional[mine].sum()) / known if known else None,
+        }
+        for name, mine in kinds.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=METHODS)
 
 
 def reasons(book: pa.Table, quarantine: pa.Table) -> pa.Table:

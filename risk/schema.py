@@ -155,6 +155,7 @@ BOOK = pa.schema(
             ("option_terms", _LABEL, "", "terms of an option contract; null: no option", "null"),
             ("option_units", F64, "base", "size of an option position", "null"),
             ("option_margin", F64, "settle", "collateral of a written option", "null"),
+            ("pool_holdings", _LABEL, "", "balances behind cross margin; null: isolated", "null"),
         ),
     ]
 )
@@ -165,6 +166,14 @@ COVERAGE = _schema(
     ("notional_usd", F64, "USD", "their notional at the mark; null where unknown", "null"),
     ("share", F64, "1", "share of the positions that came in"),
     ("notional_share", F64, "1", "share of the notional that is known", "null"),
+)
+
+METHODS = _schema(
+    ("method", STR, "", "how priced positions are evaluated"),
+    ("n_positions", I64, "1", "number of positions"),
+    ("notional_usd", F64, "USD", "their notional at the mark"),
+    ("share", F64, "1", "share of the priced positions"),
+    ("notional_share", F64, "1", "share of their notional", "null"),
 )
 
 FACTS = _schema(

@@ -114,7 +114,39 @@ class Pool:
         return 0.0, venue, final
 
 
-def live_pool(pool, frames, assets, last):
+def worst_ways(pool, frame, assets):
+    """Every asset to its own worse end at once, then every asset to its other end."""
+
+    def left(asset, x):
+        everywhere = dict.fromkeys(assets, 1.0)
+        return pool.excess(everywhere | {asset: x[asset]})
+
+    worse = {
+        a: "low" if left(a, frame["low"]) <= left(a, frame["high"]) else "high" for a in assets
+    }
+    other = {a: "high" if end == "low" else "low" for a, end in worse.items()}
+    ways = []
+    for ends in (worse, other):
+        lists = {a: frame["falls" if ends[a] == "low" else "rises"] for a in assets}
+        most = max(len(one) for one in lists.values())
+        extreme = {a: frame[ends[a]][a] for a in assets}
+        gaps = []
+        for g in range(most):
+            point, landing = {}, {}
+            for a, mine in lists.items():
+                at = g - (most - len(mine))
+                if not mine:
+                    point[a] = landing[a] = extreme[a]
+                elif at < 0:
+                    point[a] = landing[a] = mine[0][0][a]
+                else:
+                    point[a], landing[a] = mine[at][0][a], mine[at][1][a]
+            gaps.append((point, landing))
+        ways.append((extreme, gaps))
+    return ways
+
+
+def live_pool(pool, frames, assets, last, *, worst=False):
     """Live through frames: dicts with `falls` and `rises` (lists of (before, landing)), `low`,
     `high`, `last` and `jumps` (list of states), each state a dict of asset to ratio.
 
@@ -177,7 +209,9 @@ def live_pool(pool, frames, assets, last):
         for frame in frames:
             low, high = frame["low"], frame["high"]
             ways = [(low, frame["falls"]), (high, frame["rises"])]
-            if pool.excess(low) > pool.excess(high):
+            if worst:
+                ways = worst_ways(pool, frame, assets)
+            elif pool.excess(low) > pool.excess(high):
                 ways.reverse()
             for extreme, gaps in ways:
                 for point, landing in gaps:

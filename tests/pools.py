@@ -8,7 +8,7 @@ import numpy as np
 
 from risk.drivers import JointPaths
 from risk.liquidation.cross.kernel import find_slopes, is_far, live
-from risk.liquidation.cross.pool import new_state, pack
+from risk.margin.excess import new_state, pack
 from risk.margin.pools import Pools
 from tests.books import random_position
 from tests.cross_twin import Holding, Pool
@@ -163,13 +163,13 @@ def day_of(frames, here):
     return stacked.min(0), stacked.max(0), np.array([here[a] for a in ASSETS])
 
 
-def run_kernel(pools, k, paths, s, day):
+def run_kernel(pools, k, paths, s, day, *, worst=False):
     """Code, (leg, column) results and statuses of one pool in one scenario."""
     low, high, last = day
     out, status = np.zeros((len(pools.row), 5)), np.zeros(len(pools.row), "i1")
     packed = pack(pools)
     state = new_state(packed, len(ASSETS))
-    code = live(packed, k, state, paths, s, low, high, last, out, status)
+    code = live(packed, k, state, paths, s, low, high, last, out, status, worst)
     assert code == 0 or not is_far(find_slopes(packed), k, low, high)
     mine = slice(pools.start[k], pools.start[k + 1])
     if code & 4 == 0:

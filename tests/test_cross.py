@@ -5,23 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from risk.drivers import joint_bars, make_drivers
-from risk.liquidation import pool_margins, pool_results, position_outcomes
+from risk.drivers import joint_bars
+from risk.liquidation import position_outcomes
 from risk.liquidation.columns import STOPPED
 from risk.liquidation.cross.kernel import COULD_DIE, DIED, TOUCHED, dies_surely
-from risk.liquidation.cross.pool import new_state, pack
-from risk.margin.book import build_book, margin_table
-from risk.margin.pooling import cross_pools
-from risk.snapshot import load_snapshot
+from risk.margin.excess import new_state, pack
 from tests.books import book_of, drivers_of, random_path, random_position
 from tests.brute import Position
 from tests.cross_twin import Pool, live_pool
-from tests.makers import AS_OF, write_snapshot
 from tests.pools import (
     ASSETS,
     MARK,
@@ -36,23 +31,24 @@ from tests.pools import (
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def both(twin, frames, here):
+def both(twin, frames, here, *, worst=False):
     """The twin's and the kernel's result of one pool on one path."""
     pools, day = pools_of([twin]), day_of(frames, here)
-    code, out, status = run_kernel(pools, 0, paths_of([frames]), 0, day)
-    return live_pool(twin, frames, ASSETS, here), code, out, status, pools
+    code, out, status = run_kernel(pools, 0, paths_of([frames]), 0, day, worst=worst)
+    return live_pool(twin, frames, ASSETS, here, worst=worst), code, out, status, pools
 
 
+@pytest.mark.parametrize("worst", [False, True])
 @pytest.mark.parametrize("n_frames", [1, 5])
 @given(SEEDS)
-@settings(max_examples=150, deadline=None)
-def test_the_kernel_agrees_with_its_twin(n_frames, seed):
+@settings(max_examples=100, deadline=None)
+def test_the_kernel_agrees_with_its_twin(n_frames, worst, seed):
     rng = np.random.default_rng(seed)
     twin = random_pool(rng)
     frames, here = random_frames(rng, n_frames)
     if twin.excess(dict.fromkeys(ASSETS, 1.0)) <= 0:
         return
-    slow, code, out, _, pools = both(twin, frames, here)
+    slow, code, out, _, pools = both(twin, frames, here, worst=worst)
     scale = pools.notional.sum() + abs(pools.alpha).sum()
     assert bool(code & DIED) == slow["died"]
     assert out[:, 0].sum() == pytest.approx(slow["pnl"], abs=1e-9 * scale)
@@ -68,9 +64,10 @@ def test_the_kernel_agrees_with_its_twin(n_frames, seed):
         assert closed == pytest.approx([twin.closed[n] for n in names], abs=1e-9 * scale)
 
 
+@pytest.mark.parametrize("worst", [False, True])
 @given(SEEDS)
-@settings(max_examples=150, deadline=None)
-def test_a_pool_of_one_position_is_the_isolated_position(seed):
+@settings(max_examples=100, deadline=None)
+def test_a_pool_of_one_position_is_the_isolated_position(worst, seed):
     rng = np.random.default_rng(seed)
     position = random_position(rng, mark=MARK)
     drivers = drivers_of({"BTC": [random_path(rng) for _ in range(5)]})
@@ -82,7 +79,7 @@ def test_a_pool_of_one_position_is_the_isolated_position(seed):
     scale = 1e-9 * (pools.notional.sum() + abs(pools.alpha).sum())
     for s in range(5):
         day = tuple(drivers[name].values[s] for name in ("low", "high", "last"))
-        _, out, status = run_kernel(pools, 0, paths, s, day)
+        _, out, status = run_kernel(pools, 0, paths, s, day, worst=worst)
         names = ("pnl", "venue_gain", "deficit", "market_cost", "liquidated_notional")
         expected = [float(alone[name][s, 0]) for name in names]
         if status[0] == STOPPED:
@@ -91,16 +88,17 @@ def test_a_pool_of_one_position_is_the_isolated_position(seed):
         assert status[0] == int(alone.outcome[s, 0])
 
 
+@pytest.mark.parametrize("worst", [False, True])
 @given(SEEDS, st.floats(0.0, 2.0))
-@settings(max_examples=100, deadline=None)
-def test_adding_collateral_never_adds_a_liquidation(seed, share):
+@settings(max_examples=60, deadline=None)
+def test_adding_collateral_never_adds_a_liquidation(worst, seed, share):
     rng = np.random.default_rng(seed)
     twin = random_pool(rng)
     frames, here = random_frames(rng, 3, spread=0.15)
     pools, day = pools_of([twin]), day_of(frames, here)
     richer = pools._replace(cash=pools.cash + share * pools.notional.sum())
     paths = paths_of([frames])
-    less, more = (run_kernel(p, 0, paths, 0, day)[0] for p in (pools, richer))
+    less, more = (run_kernel(p, 0, paths, 0, day, worst=worst)[0] for p in (pools, richer))
     assert not (more & DIED and not less & DIED)
 
 
@@ -131,11 +129,13 @@ def test_the_rule_lies_between_its_bounds(seed):
     frames, here = random_frames(rng, int(rng.integers(1, 4)))
     pools, day, paths = pools_of([twin]), day_of(frames, here), paths_of([frames])
     code, _, _ = run_kernel(pools, 0, paths, 0, day)
+    worst, _, _ = run_kernel(pools, 0, paths, 0, day, worst=True)
     if twin.excess(dict.fromkeys(ASSETS, 1.0)) <= 0:
         return
     packed = pack(pools)
     surely = dies_surely(packed, 0, new_state(packed, len(ASSETS)), paths, 0)
     assert surely <= bool(code & DIED) <= bool(code & COULD_DIE)
+    assert bool(worst & DIED) == bool(worst & COULD_DIE) == bool(code & COULD_DIE)
     if len({asset for asset, _ in twin.positions.values()}) == 1 and not twin.holdings:
         assert surely == bool(code & DIED) == bool(code & COULD_DIE)
 
@@ -191,63 +191,3 @@ def _one_frame(moved):
     same = [(dict(low), dict(low))]
     return {"low": low, "high": high, "last": last, "falls": same, "rises": [(one, one)],
             "jumps": []}  # fmt: skip
-
-
-def test_real_cross_pools_stand_on_their_balances(tmp_path):
-    rows = [
-        {"account": "a", "margin_mode": "cross", "symbol": "BTC/USDT:USDT"},
-        {"account": "a", "margin_mode": "cross", "symbol": "ETH/USDT:USDT", "side": "short"},
-        {"account": "b", "margin_mode": "cross", "symbol": "BTC/USD:BTC", "contracts": 10.0},
-        {"account": "c", "margin_mode": "cross", "symbol": "BTC/USDT:USDT"},  # no balance
-        {"account": "d", "margin_mode": "cross", "symbol": "SOL/USDT:USDT"},  # no driver
-        {"account": "e", "margin_mode": "cross", "symbol": "BTC/USDT:USDT"},  # coin without price
-        {"account": "f"},
-    ]
-    balances = [
-        {"account": "a", "currency": "USDT", "balance": 9_000.0, "haircut": 0.0},
-        {"account": "a", "currency": "BTC", "balance": 0.05, "haircut": 0.1},
-        {"account": "b", "currency": "BTC", "balance": 0.02, "haircut": 0.0},
-        {"account": "d", "currency": "USDT", "balance": 9_000.0, "haircut": 0.0},
-        {"account": "e", "currency": "XYZ", "balance": 1.0, "haircut": 0.0},
-    ]
-    accounts = [{"venue": "binance", **row} for row in balances]
-    snapshot = load_snapshot(write_snapshot(tmp_path, rows, accounts=accounts))
-    found = cross_pools(
-        snapshot.positions,
-        snapshot.accounts,
-        ["BTC", "ETH"],
-        snapshot.contracts,
-        snapshot.tiers,
-        snapshot.venues,
-        as_of=AS_OF,
-    )
-    assert found is not None
-    pools, owners = found
-    assert owners["account"].to_pylist() == ["a", "b"]
-    equity, required = pool_margins(pools)
-    # Marks are the entries, so equity is collateral: 9,000 and 90 % of 0.05 coins; 0.02 coins.
-    assert equity.tolist() == pytest.approx([9_000 + 0.9 * 5_000, 2_000.0])
-    margins = margin_table(_alone(snapshot))
-    usd = dict(zip(margins["position_id"].to_pylist(), margins["maintenance_margin"].to_pylist(),
-                   strict=True))  # fmt: skip
-    assert required.tolist() == pytest.approx([usd["p1"] + usd["p2"], usd["p3"] * 100_000.0])
-    # BTC falls by a tenth: dollars and coins of a pay for it; b's coins melt with its long.
-    one = np.array([[1.0, 1.0]])
-    drivers = make_drivers(
-        one * [0.9, 1.0], one, one * [0.9, 1.0], assets=["BTC", "ETH"], label=["x"], source=["x"]
-    )
-    died, pnl, deficit = pool_results(pools, joint_bars(drivers), drivers)
-    lost = float((pools.beta * (0.9 - 1.0) * (pools.asset == 0))[: pools.start[1]].sum())
-    assert not died[0, 0]
-    assert pnl[0, 0] == pytest.approx(lost)
-    assert deficit[0].tolist() == [0.0, 0.0]
-
-
-def _alone(snapshot):
-    """The same rows as isolated ones, for their requirements."""
-    positions = snapshot.positions
-    place = positions.schema.get_field_index("margin_mode")
-    isolated = pa.array(["isolated"] * positions.num_rows)
-    positions = positions.set_column(place, positions.schema.field(place), isolated)
-    tables = (snapshot.contracts, snapshot.tiers, snapshot.venues)
-    return build_book(positions, *tables, as_of=AS_OF)

@@ -183,7 +183,8 @@ def test_every_row_comes_out_once(finished, sample):
 def test_the_stored_cube_is_what_the_stored_drivers_do_to_the_book(finished, sample):
     """The report's numbers can be traced: facts to measures to cube to drivers.
 
-    Without the cells that hold options: their paths of price and volatility are not stored.
+    Without the cells that hold options, or simulated cross-margin pools: their paths step by step
+    are not stored.
     """
     import pyarrow.parquet as pq
 
@@ -193,9 +194,11 @@ def test_the_stored_cube_is_what_the_stored_drivers_do_to_the_book(finished, sam
     snapshot = load_snapshot(sample)
     book = build_book(
         snapshot.positions, snapshot.contracts, snapshot.tiers, snapshot.venues,
-        as_of=snapshot.as_of,
+        as_of=snapshot.as_of, accounts=snapshot.accounts,
     )  # fmt: skip
-    options = book.filter(pc.equal(book["kind"].cast("string"), "option"))
+    options = pc.equal(book["kind"].cast("string"), "option")
+    pools = book["pool_holdings"].is_valid()
+    assert pc.sum(pools).as_py() > 0
     for name, cube in finished.cube.children.items():
         drivers = finished.drivers[name].to_dataset().load()
         again = walk(
@@ -203,10 +206,11 @@ def test_the_stored_cube_is_what_the_stored_drivers_do_to_the_book(finished, sam
         )
         labels = ("venue", "asset", "side")
         cells = list(zip(*(cube[label].values.astype(str) for label in labels), strict=True))
-        with_options = set(
-            zip(*(options[label].cast("string").to_pylist() for label in labels), strict=True)
+        stepped = book.filter(pc.or_(options, pools) if name == "monte_carlo" else options)
+        with_steps = set(
+            zip(*(stepped[label].cast("string").to_pylist() for label in labels), strict=True)
         )
-        plain = np.array([cell not in with_options for cell in cells])
+        plain = np.array([cell not in with_steps for cell in cells])
         assert 0 < plain.sum() < len(cells)
         for variable in CUBE:
             stored = cube[variable].values
@@ -219,6 +223,46 @@ def test_the_stored_cube_is_what_the_stored_drivers_do_to_the_book(finished, sam
     rank = int(np.ceil(len(total) * 0.99))
     assert value["value"][0].as_py() == pytest.approx(np.sort(-total)[rank - 1], rel=1e-9)
     assert pq.read_table(finished.path / "facts.parquet").equals(facts)
+
+
+def test_cross_margin_is_priced_counted_and_reported(finished):
+    book = pq.read_table(finished.path / "book.parquet")
+    pooled = book.filter(book["pool_holdings"].is_valid())
+    assert set(pooled["status"].to_pylist()) == {"ok"}
+    methods = pq.read_table(finished.path / "methods.parquet")
+    counts = dict(
+        zip(methods["method"].to_pylist(), methods["n_positions"].to_pylist(), strict=True)
+    )
+    assert counts["pools"] == pooled.num_rows > 0
+    priced = finished.coverage.filter(pc.equal(finished.coverage["status"], "priced"))
+    assert sum(counts.values()) == priced["n_positions"][0].as_py()
+    assert sum(methods["notional_usd"].to_pylist()) == pytest.approx(
+        priced["notional_usd"][0].as_py(), rel=1e-12
+    )
+    facts = dict(
+        zip(finished.facts["fact_id"].to_pylist(), finished.facts["value"].to_pylist(), strict=True)
+    )
+    assert facts["method.n_positions.pools"] == facts["pools.positions"] == pooled.num_rows
+    page = (finished.path / "report.html").read_text()
+    assert "kernel of last resort" in page
+    assert 'id="pools"' in page
+    rows = pq.read_table(finished.path / "pools.parquet")
+    for low, high in (("surely", "together"), ("together", None)):
+        most = rows["pools_liquidated" + (f"_{high}" if high else "")].to_numpy()
+        assert (rows[f"pools_liquidated_{low}"].to_numpy() <= most).all()
+    # Simulated paths are lived step by step: the bounds nearly close.
+    drawn = rows.filter(pc.equal(rows["scenario_set"], "monte_carlo"))
+    worst, surely = (
+        drawn[name].to_numpy().sum() for name in ("pools_liquidated", "pools_liquidated_surely")
+    )
+    assert 0.8 * worst <= surely <= worst
+    positions = finished.positions.filter(
+        pc.is_in(finished.positions["position_id"], pooled["position_id"].combine_chunks())
+    )
+    drawn = positions.filter(pc.equal(positions["scenario_set"].cast("string"), "monte_carlo"))
+    for name in ("liquidation_probability", "value_at_risk", "expected_shortfall"):
+        assert drawn[name].null_count == 0
+    assert drawn["required_margin"].null_count == drawn.num_rows
 
 
 def test_account_deficits_add_up_to_the_cube_in_stresses_and_the_worst_scenarios(finished):

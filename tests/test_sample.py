@@ -57,6 +57,7 @@ def read_sample(folder: Path) -> Sample:
         snapshot.tiers,
         snapshot.venues,
         as_of=snapshot.as_of,
+        accounts=snapshot.accounts,
     )
     return Sample(folder, snapshot, book)
 
@@ -178,10 +179,10 @@ def test_no_row_is_quarantined_and_every_file_says_that_it_is_synthetic(sample: 
         assert b"SYNTHETIC" in metadata[b"bulkhead.source"]
 
 
-def test_only_options_and_cross_rows_are_unpriced(sample: Sample) -> None:
+def test_only_options_are_unpriced(sample: Sample) -> None:
     unpriced = sample.book.filter(pc.equal(sample.book["status"], "unpriced"))
     reasons = set(unpriced["reason"].to_pylist())
-    assert all("option" in reason or "cross" in reason for reason in reasons)
+    assert all("option" in reason for reason in reasons)
     assert unpriced.num_rows / N_POSITIONS < 0.015
 
 
@@ -323,10 +324,37 @@ def test_a_fall_liquidates_a_plausible_share_of_the_longs(
 def test_accounts_of_cross_rows_have_a_balance(sample: Sample) -> None:
     positions, accounts = sample.snapshot.positions, sample.snapshot.accounts
     cross = positions.filter(pc.equal(positions["margin_mode"], "cross"))
-    assert 0 < cross.num_rows < 0.01 * N_POSITIONS
+    assert 0.003 * N_POSITIONS < cross.num_rows < 0.02 * N_POSITIONS
     assert accounts is not None
     assert set(cross["account"].to_pylist()) == set(accounts["account"].to_pylist())
     assert pc.min(accounts["balance"]).as_py() > 0
+    # An account is cross-margined with all its positions but options, and some hold several.
+    isolated = positions.filter(pc.equal(positions["margin_mode"], "isolated"))
+    mixed = isolated.filter(pc.is_in(isolated["account"], pc.unique(cross["account"])))
+    assert all("-C" in symbol or "-P" in symbol for symbol in mixed["symbol"].to_pylist())
+    assert cross.num_rows > len(pc.unique(cross["account"]))
+    # Some pools stand on coins that none of their positions settles in.
+    settled = {
+        (row["account"], row["symbol"].rpartition(":")[2].partition("-")[0])
+        for row in cross.to_pylist()
+    }
+    foreign = [
+        row
+        for row in accounts.to_pylist()
+        if row["currency"] in ("BTC", "ETH") and (row["account"], row["currency"]) not in settled
+    ]
+    assert foreign
+    assert all(row["haircut"] > 0 for row in foreign)
+
+
+def test_the_samples_pools_live_at_the_mark_and_share_their_equity(sample: Sample) -> None:
+    snapshot = sample.snapshot
+    pools = sample.book.filter(sample.book["pool_holdings"].is_valid())
+    cross = snapshot.positions.filter(pc.equal(snapshot.positions["margin_mode"], "cross"))
+    assert pools["position_id"].to_pylist() == cross["position_id"].to_pylist()
+    assert set(pools["status"].to_pylist()) == {"ok"}
+    ratio = pools["margin_ratio"].to_numpy(zero_copy_only=False)
+    assert ((ratio > 0) & (ratio < 1)).all()
 
 
 # Tiers and contracts

@@ -185,10 +185,12 @@ def test_accounts_are_read_where_they_are(tmp_path: Path) -> None:
         "balance": -0.5,
         "haircut": 0.05,
     }
-    bad = {**good, "currency": "ETH", "haircut": 2.0}
-    snapshot = load_snapshot(write_snapshot(tmp_path, accounts=[bad, good]))
+    other = {**good, "account": "a2"}
+    bad = {**other, "currency": "ETH", "haircut": 2.0}
+    snapshot = load_snapshot(write_snapshot(tmp_path, accounts=[bad, good, other]))
     assert snapshot.accounts is not None
     assert snapshot.accounts.schema == ACCOUNTS
+    # A pool without one of its balances would be another pool: all of a2's are left out.
     assert snapshot.accounts.to_pylist() == [good]
     assert reasons(snapshot) == {
         ("accounts.parquet", 0): "haircut must be between 0 and 1, got 2.0",

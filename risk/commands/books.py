@@ -124,7 +124,12 @@ def margin(
 
     checked = check(snapshot, as_of=as_of, venues=venues)
     book = build_book(
-        checked.positions, checked.contracts, checked.tiers, checked.venues, as_of=checked.as_of
+        checked.positions,
+        checked.contracts,
+        checked.tiers,
+        checked.venues,
+        as_of=checked.as_of,
+        accounts=checked.accounts,
     )
     table = margin_table(book)
     _write_table(checked.quarantine, out.with_name("quarantine.parquet"))

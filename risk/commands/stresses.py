@@ -85,7 +85,12 @@ def stress(
     bars = load_history(history, checked.as_of)
     assets = universe(bars, checked.as_of)
     book = build_book(
-        checked.positions, checked.contracts, checked.tiers, checked.venues, as_of=checked.as_of
+        checked.positions,
+        checked.contracts,
+        checked.tiers,
+        checked.venues,
+        as_of=checked.as_of,
+        accounts=checked.accounts,
     )
     book = mark_unpriced(book, assets).append_column(
         "gross_notional_usd", gross_notional(checked.positions, checked.contracts)

@@ -151,7 +151,12 @@ def _value(
 ) -> float:
     """Value at risk of one state, USD."""
     book = build_book(
-        state.positions, state.contracts, state.tiers, state.venues, as_of=state.as_of
+        state.positions,
+        state.contracts,
+        state.tiers,
+        state.venues,
+        as_of=state.as_of,
+        accounts=state.accounts,
     )
     book = mark_unpriced(book, set(market.models.universe))
     ladders = build_ladders(book, assets, ["asset"], max(len(assets), 1))

@@ -23,13 +23,21 @@ class Book:
     tiers: pa.Table
     venues: dict[str, VenueRules]
     as_of: dt.date
+    accounts: pa.Table | None
 
 
 def book_of(snapshot: Snapshot) -> Book:
     """The book of a snapshot."""
     # Rows of two nights are compared in this order.
     positions = snapshot.positions.sort_by("position_id")
-    return Book(positions, snapshot.contracts, snapshot.tiers, snapshot.venues, snapshot.as_of)
+    return Book(
+        positions,
+        snapshot.contracts,
+        snapshot.tiers,
+        snapshot.venues,
+        snapshot.as_of,
+        snapshot.accounts,
+    )
 
 
 def books(start: Book, end: Book) -> Iterator[tuple[str, Book, str]]:
@@ -67,7 +75,8 @@ def books(start: Book, end: Book) -> Iterator[tuple[str, Book, str]]:
     moved = int(
         pc.sum(pc.not_equal(sized["position_margin"], kept["position_margin"])).as_py() or 0
     )
-    yield "collateral", replace(rules, positions=kept), f"{moved:,} positions"
+    collateral = replace(rules, positions=kept, accounts=end.accounts)
+    yield "collateral", collateral, f"{moved:,} positions"
     yield "positions opened", end, f"{is_new.sum():,} positions"
 
 

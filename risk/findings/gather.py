@@ -71,6 +71,7 @@ def report_inputs(
         "sections": sections(folder, config),
         "reconciled": reconcile(book, covered, cube, measures, snapshot),
         "exposures": exposures(book, _stored(folder / "calibration.zarr")),
+        "methods": _table(folder / "methods.parquet"),
         "run": run_identity(config, run_id, inputs, market, snapshot, measures),
     }
     draft = ReportInputs(contributors=_contributors(measures, "", 0.0), **base)

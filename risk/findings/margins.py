@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xarray as xr
 
+from risk.margin.pooling import divided_equity
 from risk.reports import MarginSummary
 
 #: Edges of the distance-to-liquidation histogram, fractions of the mark.
@@ -35,7 +36,7 @@ def margin_summary(book: pa.Table) -> MarginSummary:
         n_accounts=len(pc.unique(priced["account"].cast(pa.string()))),
         long_notional_usd=float(notional[long].sum()),
         short_notional_usd=float(notional[~long].sum()),
-        equity_usd=float(np.nansum(priced["equity_usd"].to_numpy(zero_copy_only=False))),
+        equity_usd=float(np.nansum(divided_equity(priced))),
         distance=xr.Dataset(
             {
                 "notional_usd": (("bin", "side"), np.stack(by_side, axis=1), {"units": "USD"}),

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from risk.config import Config
 from risk.cube import open_cube
+from risk.margin.pooling import divided_equity, pooled_rows, read_holdings
 from risk.reports import Fact, Section
 from risk.reports.view import slug
 
@@ -30,6 +31,78 @@ _SINGLES = (
     "pools_liquidated_at_most",
 )
 _N_STRESSES = 12
+
+
+def pools_section(folder: Path, config: Config) -> Section | None:
+    """The book's own cross-margin pools; None where it has none."""
+    path = folder / "pools.parquet"
+    if not path.exists():
+        return None
+    book, rows = pq.read_table(folder / "book.parquet"), pq.read_table(path)
+    facts = _pool_facts(book)
+    names = [str(name) for name in pc.unique(rows["scenario_set"]).to_pylist()]
+    for name in names:
+        part = rows.filter(pc.equal(rows["scenario_set"], name))
+        weight = part["weight"].to_numpy()
+        weight = weight / weight.sum()
+        for measure, unit in _POOL_MEASURES.items():
+            values = part[measure].to_numpy()
+            key, decimals = f"pools.{name}.{measure}", 2 if unit == "1" else None
+            if name != "stress":  # designed, so it has no mean
+                mean = float(values @ weight)
+                facts.append(Fact(f"{key}.mean", mean, unit, f"{name}, mean", decimals))
+            worst = float(values.max())
+            facts.append(Fact(f"{key}.worst", worst, unit, f"{name}, worst scenario"))
+    return Section(
+        name="pools",
+        title="Cross-margined accounts",
+        nav="Cross-margined",
+        facts=tuple(facts),
+        context={"sets": names},
+    )
+
+
+_POOL_MEASURES = {
+    "pools_liquidated": "1",
+    "pools_liquidated_together": "1",
+    "pools_liquidated_surely": "1",
+    "liquidations": "1",
+    "deficit": "USD",
+    "market_cost": "USD",
+    "liquidated_notional": "USD",
+}
+
+
+def _pool_facts(book: pa.Table) -> list[Fact]:
+    """The pools at the mark."""
+    priced = book.take(pa.array(pooled_rows(book)))
+    held = pc.and_(book["pool_holdings"].is_valid(), pc.equal(book["status"], "liquidatable"))
+    past = book.filter(held)
+
+    def owners(table: pa.Table) -> int:
+        return table.group_by(["account", "venue"], use_threads=False).aggregate([]).num_rows
+
+    texts = priced.group_by(["account", "venue", "pool_holdings"], use_threads=False).aggregate([])
+    holdings = [
+        one
+        for text in texts["pool_holdings"].cast(pa.string()).to_pylist()
+        for one in read_holdings(text)
+    ]
+    coins = sum(one.amount_usd for one in holdings if one.asset is not None)
+    cut = sum(one.amount_usd * one.haircut for one in holdings if one.amount_usd > 0)
+    notional = float(pc.sum(priced["notional_usd"]).as_py() or 0.0)
+    scope = "priced pools"
+    return [
+        Fact("pools.count", float(owners(priced)), "1", scope),
+        Fact("pools.positions", float(priced.num_rows), "1", scope),
+        Fact("pools.notional", notional, "USD", scope),
+        Fact("pools.equity", float(divided_equity(priced).sum()), "USD", f"{scope}, haircuts off"),
+        Fact("pools.coins", coins, "USD", f"{scope}, balances in coins before haircuts"),
+        Fact("pools.haircuts", cut, "USD", f"{scope}, balances the test does not count"),
+        Fact(
+            "pools.liquidatable", float(owners(past)), "1", "pools past their trigger at the mark"
+        ),
+    ]
 
 
 def cross_section(folder: Path, config: Config) -> Section | None:

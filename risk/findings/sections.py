@@ -13,7 +13,7 @@ from risk.findings.explained import explained_section
 from risk.findings.fit import calibration
 from risk.findings.moves import moves
 from risk.findings.options import options_section
-from risk.findings.pools import cross_section
+from risk.findings.pools import cross_section, pools_section
 from risk.findings.prices import prices_section
 from risk.findings.rounds import cascade_section
 from risk.findings.tail import parts_section, settled_section
@@ -29,6 +29,7 @@ SECTIONS: tuple[Callable[[Path, Config], Section | None], ...] = (
     moves,
     waterfall_section,
     margin_adequacy,
+    pools_section,
     cross_section,
     options_section,
     carry_section,

@@ -1,12 +1,6 @@
 """Liquidation that depends on the path: rungs, ladders, gaps, and the positions behind them."""
 
-from risk.liquidation.cross import (
-    collateral_needed,
-    contrast,
-    isolated_positions,
-    pool_margins,
-    pool_results,
-)
+from risk.liquidation.cross.contrast import collateral_needed, contrast, isolated_positions
 from risk.liquidation.curve import liquidation_curve
 from risk.liquidation.impact import Impact, square_root_impact
 from risk.liquidation.ladder import Ladders, build_ladders, load_ladders
@@ -15,6 +9,7 @@ from risk.liquidation.positions import (
     account_losses,
     liquidation_probability,
     position_outcomes,
+    rows_in_steps,
 )
 from risk.liquidation.tails import position_tails
 from risk.liquidation.walk import walk
@@ -34,10 +29,9 @@ __all__ = [
     "liquidation_curve",
     "liquidation_probability",
     "load_ladders",
-    "pool_margins",
-    "pool_results",
     "position_outcomes",
     "position_tails",
+    "rows_in_steps",
     "square_root_impact",
     "uncovered_losses",
     "walk",

@@ -20,11 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from risk.liquidation.columns import Held, Plain, Steps, Sums, Terms
+from risk.liquidation.cross import CrossBook, read_pools
 from risk.liquidation.impact import Impact
 from risk.liquidation.options import Options, build_options, read_options
 from risk.liquidation.steps import RUNG_AT, RUNG_BEFORE, take_stairs
 from risk.liquidation.sums import sum_plain, sum_steps
 from risk.liquidation.terms import Closing, close_lines, close_out_terms, make_cells
+from risk.margin.excess import ROW
 
 #: Rungs whose trigger and bankruptcy lie further apart than this share of all rungs' are closed
 #: one by one in gaps: one of them would make the look-up useless for its whole ladder.
@@ -45,6 +47,7 @@ class Ladders:
     plain: Plain
     steps: Steps
     options: Options
+    cross: CrossBook
 
     @property
     def n_cells(self) -> int:
@@ -83,6 +86,7 @@ class Ladders:
         yield from _flatten("plain", self.plain)
         yield from _flatten("steps", self.steps)
         yield from _flatten("options", self.options)
+        yield from _flatten("cross", self.cross)
 
 
 def load_ladders(folder: Path) -> Ladders:
@@ -106,6 +110,7 @@ def load_ladders(folder: Path) -> Ladders:
         read(Plain, "plain"),
         read(Steps, "steps"),
         read(Options, "options"),
+        read(CrossBook, "cross"),
     )
 
 
@@ -153,11 +158,16 @@ def build_ladders(
     closing = close_out_terms(book, assets, impact)
     terms = closing.terms
     contracts, holdings = read_options(book, assets)
-    rows = np.concatenate([terms.row, holdings.row])
-    cells, every_cell = make_cells(book, rows, labels, max_cells)
-    cell = every_cell[: len(terms.row)]
+    pools = read_pools(book, assets, impact)
+    pooled = np.flatnonzero(pools.kinds[:, ROW] >= 0)
+    rows = [terms.row, holdings.row, pools.kinds[pooled, ROW]]
+    ends = np.cumsum([len(part) for part in rows])
+    cells, every_cell = make_cells(book, np.concatenate(rows), labels, max_cells)
+    cell, option_cell, pool_cell = np.split(every_cell, ends[:2])
     own = np.setdiff1d(np.arange(len(cells)), cell)
-    options = build_options(contracts, holdings, every_cell[len(cell) :], own)
+    options = build_options(contracts, holdings, option_cell, own)
+    leg_cell = np.full(len(pools.legs), -1, "i4")
+    leg_cell[pooled] = pool_cell
     is_plain = terms.rule < 0
     key = (cell.astype("i8") * len(assets) + terms.asset) * 2 + (terms.direction < 0)
     plain = _plain(terms.take(np.flatnonzero(is_plain)), key[is_plain], len(assets), len(cells))
@@ -167,7 +177,7 @@ def build_ladders(
         used = np.flatnonzero(np.diff(sums.cell_start))
         asset[used] = sums.asset[sums.cell_start[used]]
     order = np.argsort(asset, kind="stable").astype("i8")
-    return Ladders(tuple(assets), cells, order, plain, steps, options)
+    return Ladders(tuple(assets), cells, order, plain, steps, options, CrossBook(pools, leg_cell))
 
 
 def _plain(terms: Terms, key: np.ndarray, n_assets: int, n_cells: int) -> Plain:

@@ -6,7 +6,7 @@ of a position), the same closing rule is applied to every position, scenario by 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from risk.drivers import PEG
 from risk.liquidation.cascade import stay_moved
 from risk.liquidation.closing import close_positions, count_liquidations
 from risk.liquidation.columns import LIQUIDATED, SURVIVED
+from risk.liquidation.cross import PoolOutcomes, leg_outcomes, leg_probabilities, read_pools
 from risk.liquidation.impact import Impact
 from risk.liquidation.options import (
     Contracts,
@@ -29,6 +30,7 @@ from risk.liquidation.options import (
 from risk.liquidation.pegs import outcome_in_dollars, prices_of
 from risk.liquidation.terms import Closing, close_out_terms, label_codes
 from risk.liquidation.walk import adverse_extremes, gaps_by_scenario, group_gaps
+from risk.margin.excess import ROW, Packed
 
 _AMOUNTS = ("pnl", "venue_gain", "deficit", "market_cost", "liquidated_notional")
 
@@ -52,25 +54,47 @@ def scenario_outcomes(closing: Closing, drivers: xr.Dataset) -> Iterator[dict[st
 def _outcomes(
     closing: Closing,
     options: tuple[Contracts, Holdings],
+    pools: Packed,
     drivers: xr.Dataset,
     valued: Valued | None,
+    pooled: PoolOutcomes | None,
     priced: pa.Table,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """One dict of (position,) columns per scenario, in US dollars; options come last.
+    """One dict of (position,) columns per scenario, in US dollars; then options, then pools.
 
-    `priced` has the `settle` and `equity_usd` of the same positions.
+    `priced` has the `settle` and `equity_usd` of the same positions. What options and pools come to
+    is not converted (`docs/methods/carry.md`).
     """
     coins, coin = label_codes(priced["settle"])
     prices = prices_of(drivers, coins)
     equity = priced["equity_usd"].to_numpy(zero_copy_only=False)
-    amounts, liquidated = holding_outcomes(*options, drivers, valued)
+    amounts, outcome = other_outcomes(options, pools, drivers, valued, pooled)
     for i, out in enumerate(scenario_outcomes(closing, drivers)):
-        more = dict(zip(_AMOUNTS, amounts[:, i], strict=True))
-        more["outcome"] = np.where(liquidated[i], LIQUIDATED, SURVIVED).astype("i1")
+        more = dict(zip(_AMOUNTS, amounts[:, i], strict=True)) | {"outcome": outcome[i]}
         if PEG in drivers:
             n = len(out["pnl"])
             out = outcome_in_dollars(out, prices[i, coin[:n]], equity[:n])
         yield {name: np.concatenate([column, more[name]]) for name, column in out.items()}
+
+
+def other_outcomes(
+    options: tuple[Contracts, Holdings],
+    pools: Packed,
+    drivers: xr.Dataset,
+    valued: Valued | None,
+    pooled: PoolOutcomes | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Amounts (5, scenario, position) and outcomes of the options, then of those in pools."""
+    amounts, liquidated = holding_outcomes(*options, drivers, valued)
+    _, more, status = leg_outcomes(pools, drivers, pooled)
+    outcome = np.where(liquidated, LIQUIDATED, SURVIVED).astype("i1")
+    return np.concatenate([amounts, more], axis=2), np.concatenate([outcome, status], axis=1)
+
+
+def rows_in_pools(pools: Packed) -> np.ndarray:
+    """Rows of the book of the positions in pools, ascending."""
+    rows = pools.kinds[:, ROW]
+    return np.sort(rows[rows >= 0])
 
 
 def position_outcomes(
@@ -95,9 +119,10 @@ def position_outcomes(
     """
     assets = list(drivers.asset.values)
     closing, options = close_out_terms(book, assets, impact), read_options(book, assets)
-    rows = np.concatenate([closing.terms.row, options[1].row])
+    pools = read_pools(book, assets, impact)
+    rows = np.concatenate([closing.terms.row, options[1].row, rows_in_pools(pools)])
     priced = book.select(["settle", "equity_usd"]).take(pa.array(rows))
-    stacked = list(_outcomes(closing, options, drivers, None, priced))
+    stacked = list(_outcomes(closing, options, pools, drivers, None, None, priced))
     dims = ("scenario", "position")
     names = stacked[0] if stacked else ()
     data = {name: (dims, np.stack([one[name] for one in stacked])) for name in names}
@@ -109,6 +134,7 @@ def account_losses(
     drivers: xr.Dataset,
     impact: Impact | None = None,
     valued: Valued | None = None,
+    pooled: PoolOutcomes | None = None,
 ) -> pa.Table:
     """P&L, deficit and liquidations of every account that has some, per scenario.
 
@@ -121,6 +147,8 @@ def account_losses(
         What closing does to the price, as given to `build_ladders`.
     valued : Valued, optional
         The options' contracts in these scenarios, if they were valued before.
+    pooled : PoolOutcomes, optional
+        The account pools in these scenarios, if they were lived before.
 
     Returns
     -------
@@ -130,13 +158,14 @@ def account_losses(
     """
     assets = list(drivers.asset.values)
     closing, options = close_out_terms(book, assets, impact), read_options(book, assets)
-    rows = np.concatenate([closing.terms.row, options[1].row])
+    pools = read_pools(book, assets, impact)
+    rows = np.concatenate([closing.terms.row, options[1].row, rows_in_pools(pools)])
     priced = book.select(["account", "venue", "settle", "equity_usd"]).take(pa.array(rows))
     accounts, account = label_codes(priced["account"])
     venues, venue = label_codes(priced["venue"])
     key, group = np.unique(account * max(len(venues), 1) + venue, return_inverse=True)
     parts = []
-    for i, out in enumerate(_outcomes(closing, options, drivers, valued, priced)):
+    for i, out in enumerate(_outcomes(closing, options, pools, drivers, valued, pooled, priced)):
         sums = [
             np.bincount(group, column, len(key))
             for column in (out["pnl"], out["deficit"], out["outcome"] == LIQUIDATED)
@@ -156,6 +185,14 @@ def account_losses(
             "liquidations": pa.array(liquidations.astype("i8")),
         }
     )
+
+
+def rows_in_steps(
+    book: pa.Table, assets: Sequence[str], impact: Impact | None = None
+) -> np.ndarray:
+    """Rows of a book whose liquidation is cut in steps, ascending."""
+    terms = close_out_terms(book, assets, impact).terms
+    return terms.row[terms.rule >= 0]
 
 
 def liquidation_probability(
@@ -192,4 +229,7 @@ def liquidation_probability(
     if len(holdings.row):
         valued = value_options(contracts, drivers)
         probability[holdings.row] = holding_probabilities(holdings, valued, weight)
+    pools = read_pools(book, list(drivers.asset.values), impact)
+    rows, shares = leg_probabilities(pools, drivers)
+    probability[rows] = shares
     return probability

@@ -60,8 +60,8 @@ def close_out_terms(book: pa.Table, assets: Sequence[str], impact: Impact | None
     Parameters
     ----------
     book : Table (position,)
-        `risk.schema.BOOK`; only rows with status ``ok`` are used, and no options: those have
-        `risk.liquidation.options`.
+        `risk.schema.BOOK`; only rows with status ``ok`` are used, no options: those have
+        `risk.liquidation.options`, and none in a pool: those have `risk.liquidation.cross`.
     assets : sequence of str
         The drivers: assets, then instruments (`risk.instruments`). A position follows its
         instrument, or its asset where there is none; every priced position's asset must be there.
@@ -77,7 +77,8 @@ def close_out_terms(book: pa.Table, assets: Sequence[str], impact: Impact | None
     DataError
         If a priced position's asset has no driver.
     """
-    priced = pc.and_(pc.equal(book["status"], "ok"), book["option_terms"].is_null())
+    alone = pc.and_(book["option_terms"].is_null(), book["pool_holdings"].is_null())
+    priced = pc.and_(pc.equal(book["status"], "ok"), alone)
     rows = np.flatnonzero(priced.to_numpy(zero_copy_only=False))
     priced = book.take(pa.array(rows))
 

@@ -12,6 +12,7 @@ from risk.drivers import FALL, PEG
 from risk.errors import DataError
 from risk.liquidation.cascade import stay_moved
 from risk.liquidation.columns import Events, Gaps, Paths
+from risk.liquidation.cross import PoolOutcomes, add_pools
 from risk.liquidation.kernel import fill_buckets, walk_cells
 from risk.liquidation.ladder import Ladders
 from risk.liquidation.options import Valued, add_options
@@ -97,6 +98,7 @@ def walk(
     small_window: int = 32,
     variables: Sequence[str] = tuple(CUBE),
     valued: Valued | None = None,
+    pooled: PoolOutcomes | None = None,
 ) -> xr.Dataset:
     """Price every position of the ladders in every scenario.
 
@@ -112,6 +114,9 @@ def walk(
         walk reads less.
     valued : Valued, optional
         The options' contracts in these scenarios, if they were valued before.
+    pooled : PoolOutcomes, optional
+        The account pools in these scenarios, if they were lived before; else the record is taken
+        for a bar.
 
     Returns
     -------
@@ -154,6 +159,7 @@ def walk(
     if PEG in drivers:
         out = cells_in_dollars(ladders.plain, ladders.steps, drivers, ladders.n_cells, out, is_wide)
     add_options(ladders.options, drivers, out, is_wide, valued)
+    add_pools(ladders.cross, drivers, out, is_wide, pooled)
     # A transposed view: scenarios of one cell stay together in memory and on disk.
     return xr.Dataset(
         {name: (("scenario", "cell"), out[name].T) for name in variables},

@@ -15,10 +15,11 @@ import pyarrow as pa
 import xarray as xr
 
 from risk.compiled import njit
-from risk.liquidation.columns import LIQUIDATED, SURVIVED, Gaps, Terms
+from risk.liquidation.columns import SURVIVED, Gaps, Terms
+from risk.liquidation.cross import PoolOutcomes, read_pools
 from risk.liquidation.impact import Impact
-from risk.liquidation.options import Valued, holding_outcomes, read_options
-from risk.liquidation.positions import scenario_outcomes
+from risk.liquidation.options import Valued, read_options
+from risk.liquidation.positions import other_outcomes, rows_in_pools, scenario_outcomes
 from risk.liquidation.terms import Closing, close_out_terms, label_codes
 from risk.liquidation.walk import adverse_extremes, gaps_by_scenario
 
@@ -57,6 +58,7 @@ def auto_deleverage(
     funds: Mapping[str, float],
     impact: Impact | None = None,
     valued: Valued | None = None,
+    pooled: PoolOutcomes | None = None,
 ) -> Waterfall:
     """Let each venue's insurance fund pay its deficits in order, then deleverage the winners.
 
@@ -72,6 +74,8 @@ def auto_deleverage(
         What closing does to the price, as given to `build_ladders`.
     valued : Valued, optional
         The options' contracts in these scenarios, if they were valued before.
+    pooled : PoolOutcomes, optional
+        The account pools in these scenarios, if they were lived before.
 
     Returns
     -------
@@ -82,13 +86,14 @@ def auto_deleverage(
     The record has no times. Closings are put in order as if every asset went to its extreme in a
     straight line: by the part of the way at which each happens, then by row. A position that is
     closed or cut in the scenario is nobody's counterparty. Winners are ranked at the asset's
-    extreme. Written options come last, and nobody is deleveraged against one: what the fund cannot
-    pay of their deficits is unpaid. See `docs/methods/liquidation.md`.
+    extreme. Written options and account pools come last, and nobody is deleveraged against
+    one: what the fund cannot pay of their deficits is unpaid. See `docs/methods/liquidation.md`.
     """
     assets = list(drivers.asset.values)
     closing, options = close_out_terms(book, assets, impact), read_options(book, assets)
-    written, liquidated = holding_outcomes(*options, drivers, valued)
-    rows = np.concatenate([closing.terms.row, options[1].row])
+    pools = read_pools(book, assets, impact)
+    others, lost = other_outcomes(options, pools, drivers, valued, pooled)
+    rows = np.concatenate([closing.terms.row, options[1].row, rows_in_pools(pools)])
     priced = book.select(["account", "venue", "symbol"]).take(pa.array(rows))
     venues, venue = label_codes(priced["venue"])
     accounts, account = label_codes(priced["account"])
@@ -99,10 +104,9 @@ def auto_deleverage(
     farthest, last = adverse_extremes(drivers), drivers["last"].values
     outcomes = zip(scenario_outcomes(closing, drivers), gaps_by_scenario(drivers), strict=True)
     for i, (out, gaps) in enumerate(outcomes):
-        for name, amount in zip(_AMOUNTS, written[1:], strict=True):
+        for name, amount in zip(_AMOUNTS, others[1:], strict=True):
             out[name] = np.concatenate([out[name], amount[i]])
-        lost = np.where(liquidated[i], LIQUIDATED, SURVIVED).astype("i1")
-        out["outcome"] = np.concatenate([out["outcome"], lost])
+        out["outcome"] = np.concatenate([out["outcome"], lost[i]])
         path = (np.ascontiguousarray(farthest[..., i]), last[i], gaps)
         paid, unpaid, cut, taken, missed = _settle(closing, path, out, before, venue, contract)
         closed = np.unique(venue[out["outcome"] != SURVIVED])

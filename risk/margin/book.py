@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from risk.contracts.payoffs import notional, notional_usd, unrealized_pnl, value_line_usd
 from risk.errors import DataError
+from risk.margin.cross_rows import margin_pools
 from risk.margin.option_rows import option_margins
 from risk.margin.prices import (
     Legs,
@@ -38,7 +39,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Rows = NDArray[np.int64]
 
-_CROSS = "cross margin is not priced"
+_CROSS_OPTION = "an option in a cross margin pool is not priced"
 _OPTION_STOP = "a stop on an option is not priced"
 _TAKE_PROFIT = "stop_loss_price is not on the losing side of the mark"
 _LIQUIDATABLE = "already at or past its liquidation price at the mark"
@@ -52,6 +53,7 @@ def build_book(
     venues: Mapping[str, VenueRules],
     *,
     as_of: dt.date,
+    accounts: pa.Table | None = None,
 ) -> pa.Table:
     """Margin, triggers and value line of every valid position.
 
@@ -63,6 +65,9 @@ def build_book(
         Rules in force on `as_of`, for every venue in the positions.
     as_of : date
         UTC day whose close the marks are.
+    accounts : pa.Table, optional
+        Schema ACCOUNTS: the balances that cross-margined positions stand on. Without its account's
+        such a position is unpriced.
 
     Returns
     -------
@@ -71,7 +76,8 @@ def build_book(
         worth ``equity_usd + exposure_usd * (x - 1)`` at price ratio ``x``; it is liquidated when
         the ratio reaches ``trigger``, from above if long, from below if short. A stop that the
         margin trigger forestalls is null. An option has no trigger in price: a written one is
-        liquidated when its backing per unit falls to what `option_terms` require.
+        liquidated when its backing per unit falls to what `option_terms` require. Nor has a
+        cross-margined one: see `risk.margin.cross_rows.margin_pools` for what its row says.
 
     Raises
     ------
@@ -96,19 +102,20 @@ def build_book(
     direction = np.where(_equals(positions["side"], "long"), 1.0, -1.0)
     mark = terms.mark_price[row]
 
-    said = (_CROSS, _OPTION_STOP, _TAKE_PROFIT, _LIQUIDATABLE)
+    said = (_CROSS_OPTION, _OPTION_STOP, _TAKE_PROFIT, _LIQUIDATABLE)
     reasons = list(dict.fromkeys(["", *terms.reason, *said]))
     code_of = {reason: code for code, reason in enumerate(reasons)}
     code = np.array([code_of[reason] for reason in terms.reason], dtype=np.int32)[row]
-    code[(code == 0) & _equals(positions["margin_mode"], "cross")] = code_of[_CROSS]
+    is_cross = _equals(positions["margin_mode"], "cross")
     is_option = np.array([one is not None for one in terms.option], dtype=bool)[row]
+    code[(code == 0) & is_cross & is_option] = code_of[_CROSS_OPTION]
     has_stop = positions["stop_loss_price"].is_valid().to_numpy(zero_copy_only=False)
     code[(code == 0) & is_option & has_stop] = code_of[_OPTION_STOP]
 
     plain, written = (np.flatnonzero((code == 0) & part) for part in (~is_option, is_option))
     priced = np.concatenate([plain, written])
     both = (
-        _margins(positions, row, direction, terms, tables, plain),
+        _margins(positions, row, direction, terms, tables, is_cross, plain),
         option_margins(positions, row, direction, terms, written),
     )
     columns = {name: np.concatenate([part[name] for part in both]) for name in both[0]}
@@ -154,8 +161,10 @@ def build_book(
         "option_terms": _optional_labels(
             row, [one.to_text() if one else None for one in terms.option]
         ),
+        "pool_holdings": pa.nulls(len(row), pa.string()),
     }
-    return conform(pa.table(values), BOOK, "book")
+    book = conform(pa.table(values), BOOK, "book")
+    return margin_pools(book, is_cross, accounts, contracts)
 
 
 def margin_table(book: pa.Table) -> pa.Table:
@@ -181,10 +190,11 @@ def _margins(
     direction: Floats,
     terms: Terms,
     tables: TierTables,
+    is_cross: Bools,
     priced: Rows,
 ) -> dict[str, Floats]:
     """Every number of the priced positions, NaN for null, one array of `priced`'s length each."""
-    row = row[priced]
+    row, is_cross = row[priced], is_cross[priced]
 
     def given(name: str) -> Floats:
         return positions[name].to_numpy()[priced]
@@ -193,7 +203,8 @@ def _margins(
         direction=direction[priced],
         size=given("contracts") * terms.contract_size[row],
         entry_price=given("entry_price"),
-        position_margin=given("position_margin"),
+        # The pool's balances back a cross-margined position, not what is said to be its own.
+        position_margin=np.where(is_cross, 0.0, given("position_margin")),
         is_inverse=terms.is_inverse[row],
         table=terms.table[row],
         is_entry_basis=terms.is_entry_basis[row],
@@ -212,7 +223,7 @@ def _margins(
     # Signed so that one comparison serves both sides: what is left until the trigger, if negative
     # or zero it has been reached.
     room = legs.direction * (1.0 - trigger)
-    is_liquidatable = (room <= 0) | (held <= 0)
+    is_liquidatable = ((room <= 0) | (held <= 0)) & ~is_cross
     distance = legs.direction * (1.0 - price / mark)
     stop_trigger = stop / mark
     equity_usd, exposure_usd = value_line_usd(
@@ -223,7 +234,7 @@ def _margins(
         mark,
         legs.is_inverse,
     )
-    is_beyond = legs.direction * (stop_trigger - trigger) <= 0
+    is_beyond = (legs.direction * (stop_trigger - trigger) <= 0) & ~is_cross
     return {
         "notional": notional(legs.size, mark, legs.is_inverse),
         "unrealized_pnl": unrealized_pnl(

@@ -1,35 +1,91 @@
-"""Builds account pools from the book: real cross margin, or isolated accounts as if they shared."""
+"""Account pools of a book: cross margin, or isolated accounts as if they shared.
+
+A book says of every cross-margined position what its pool holds beside it, as text, so that
+whoever has the book can build the pools.
+"""
 
 from __future__ import annotations
 
-import datetime as dt
+import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from risk.margin.book import build_book
+from risk.errors import DataError
+from risk.margin.partial import StepRule, read_step_rule
 from risk.margin.pools import Pools
-from risk.margin.terms import contract_terms
-from risk.margin.tiers import build_tier_tables, tiered_maintenance
 from risk.schema import USD_EQUIVALENTS
 
-if TYPE_CHECKING:
-    from risk.margin.venues import VenueRules
+
+class Holding(NamedTuple):
+    """Collateral of a pool beside its positions."""
+
+    asset: str | None  # None: dollars
+    amount_usd: float  # at the mark; below zero: a debt
+    haircut: float  # fraction that the test does not count; a debt counts in full
+
+
+def holdings_text(holdings: Sequence[Holding]) -> str:
+    """JSON that `read_holdings` reads back to the same bits."""
+    return json.dumps(holdings, separators=(",", ":"))
+
+
+def read_holdings(text: str) -> list[Holding]:
+    """Read what `holdings_text` wrote."""
+    return [Holding(*one) for one in json.loads(text)]
+
+
+def find_balances(
+    accounts: pa.Table | None, contracts: pa.Table
+) -> tuple[dict[tuple[str, str], list[Holding]], dict[tuple[str, str], str]]:
+    """What every account holds at every venue, at the marks, and why some cannot be valued.
+
+    Parameters
+    ----------
+    accounts, contracts : Table
+        Schemas ACCOUNTS and CONTRACTS; a coin is worth the mark of a perpetual on it, the first by
+        venue and symbol.
+
+    Returns
+    -------
+    balances : dict of (account, venue) to list of Holding
+        In order of the currencies' names.
+    unpriced : dict of (account, venue) to str
+        The first currency without a mark.
+    """
+    found: dict[tuple[str, str], list[Holding]] = {}
+    unpriced: dict[tuple[str, str], str] = {}
+    if accounts is None:
+        return found, unpriced
+    marks: dict[str, float] = {}
+    listed = contracts.filter(
+        pc.and_(pc.equal(contracts["type"], "swap"), pc.greater(contracts["mark_price"], 0.0))
+    ).sort_by([("base", "ascending"), ("venue", "ascending"), ("symbol", "ascending")])
+    for base, mark in zip(
+        listed["base"].to_pylist(), listed["mark_price"].to_pylist(), strict=True
+    ):
+        marks.setdefault(base, mark)
+    names = ("account", "venue", "currency", "balance", "haircut")
+    columns = [accounts[name].to_pylist() for name in names]
+    for account, venue, currency, balance, haircut in sorted(zip(*columns, strict=True)):
+        owner, is_dollar = (account, venue), currency in USD_EQUIVALENTS
+        if not is_dollar and currency not in marks:
+            unpriced.setdefault(owner, currency)
+            continue
+        price = 1.0 if is_dollar else marks[currency]
+        coin = None if is_dollar else currency
+        found.setdefault(owner, []).append(Holding(coin, balance * price, haircut))
+    return found, unpriced
 
 
 def build_pools(
     book: pa.Table,
     rows: np.ndarray,
     assets: Sequence[str],
-    contracts: pa.Table,
-    tiers: pa.Table,
-    venues: Mapping[str, VenueRules],
-    *,
-    as_of: dt.date,
-    collateral: pa.Table | None = None,
+    impact: np.ndarray | None = None,
 ) -> Pools:
     """Put positions of one account at one venue into one pool each.
 
@@ -38,238 +94,198 @@ def build_pools(
     book : Table (position,)
         `risk.schema.BOOK`.
     rows : ndarray of int
-        Priced rows to take, ascending; their own equity is part of their pool's.
+        Priced rows to take, ascending. An isolated position brings its own equity into its pool; a
+        cross-margined one what it has gained, and the pool's holdings.
     assets : sequence of str
-        The drivers' assets; every row's asset must be among them.
-    contracts, tiers : Table
-        Schemas CONTRACTS and TIERS.
-    venues : mapping of str to VenueRules
-    as_of : date
-    collateral : Table, optional
-        What the pools hold beside the positions' own equity: `account`, `venue`, `asset` (null for
-        dollars), `amount_usd` at the mark and `haircut`. Rows of other accounts are ignored.
+        The drivers' assets; every row's asset and every coin held must be among them.
+    impact : ndarray (row,), optional
+        What closing costs each of `rows` beside its fee, a fraction of the value.
 
     Returns
     -------
     Pools
         Sorted by account and venue; the order of the inputs does not matter.
+
+    Raises
+    ------
+    DataError
+        If an asset has no driver.
     """
     taken = book.select(_COLUMNS).take(pa.array(rows))
-    accounts, account = _codes(taken["account"])
+    _, account = _codes(taken["account"])
     held, venue = _codes(taken["venue"])
-    pairs, pool = np.unique(account * max(len(held), 1) + venue, return_inverse=True)
-    columns, tables = _positions(taken, assets, contracts, tiers, venues, as_of)
+    pairs, first, pool = np.unique(
+        account * max(len(held), 1) + venue, return_index=True, return_inverse=True
+    )
+    place = {name: i for i, name in enumerate(assets)}
+    columns, tables, rules = _positions(taken, place)
     columns["row"] = np.asarray(rows, "i8")
+    if impact is not None:
+        columns["closing_fee"] = columns["closing_fee"] + impact
     pooled = np.bincount(pool, columns["notional"], len(pairs))
     columns["share"] = columns["notional"] / pooled[pool]
 
-    names = [(accounts[pair // len(held)], held[pair % len(held)]) for pair in pairs.tolist()]
-    cash, extra = _collateral(collateral, names, assets)
+    cash, extra = _collateral(taken["pool_holdings"].take(pa.array(first)), place)
     columns = {name: np.append(columns[name], extra[name]) for name in columns}
     pool = np.append(pool, extra["pool"])
     order = np.lexsort((columns["row"], columns["asset"], pool))
     columns = {name: column[order] for name, column in columns.items()}
-    rules = [venues[name] for _, name in names]
     return Pools(
         start=np.searchsorted(pool[order], np.arange(len(pairs) + 1)).astype("i8"),
         cash=cash,
-        is_strict=np.array([rule.boundary == "below" for rule in rules], bool),
-        to_holder=np.array([rule.leftover == "holder" for rule in rules], bool),
+        is_strict=rules["is_strict"][first],
+        to_holder=taken["leftover_to_holder"].to_numpy(zero_copy_only=False)[first].astype(bool),
         **columns,
-        n_tiers=np.full(tables.rate.shape[1], tables.n_tiers, "i8"),
-        **{
-            name: np.ascontiguousarray(getattr(tables, name).T)
-            for name in ("floor", "rate", "amount")
-        },
+        **tables,
     )
 
 
-def cross_pools(
-    positions: pa.Table,
-    accounts: pa.Table | None,
-    assets: Sequence[str],
-    contracts: pa.Table,
-    tiers: pa.Table,
-    venues: Mapping[str, VenueRules],
-    *,
-    as_of: dt.date,
-) -> tuple[Pools, pa.Table] | None:
-    """Pools of the cross-margined rows of a snapshot, with the balances behind them.
+def pooled_rows(book: pa.Table) -> np.ndarray:
+    """Rows of the cross-margined positions that can be priced, ascending."""
+    is_pooled = pc.and_(pc.equal(book["status"], "ok"), book["pool_holdings"].is_valid())
+    return np.flatnonzero(is_pooled.to_numpy(zero_copy_only=False))
 
-    Parameters
-    ----------
-    positions, accounts, contracts, tiers : Table
-        Schemas POSITIONS, ACCOUNTS, CONTRACTS and TIERS. A cross row's own `position_margin` and
-        stop are not used: the pool's balances are its collateral.
-    assets : sequence of str
-        The drivers' assets.
-    venues : mapping of str to VenueRules
-    as_of : date
 
-    Returns
-    -------
-    Pools, Table
-        `account`, `venue` of each pool, in its order. None without a pool that can be priced: every
-        row of it needs a contract, tiers, a mark and a driver, every balance a price.
+def divided_equity(book: pa.Table) -> np.ndarray:
+    """Equity of every position (position,), USD: of a pool, which all its rows show, by notional.
+
+    Sums over positions count a pool once.
     """
-    cross = positions.filter(pc.equal(positions["margin_mode"], "cross"))
-    if accounts is None or not cross.num_rows:
-        return None
-    n = cross.num_rows
-    for name, values in (
-        ("margin_mode", pa.array(["isolated"] * n)),
-        ("position_margin", pa.array(np.zeros(n))),
-        ("stop_loss_price", pa.nulls(n, pa.float64())),
-    ):
-        place = cross.schema.get_field_index(name)
-        cross = cross.set_column(place, cross.schema.field(name), values)
-    # On their own they have no collateral, so most stand at their trigger; the pool decides.
-    book = build_book(cross, contracts, tiers, venues, as_of=as_of)
-    known = pc.is_in(book["asset"].cast(pa.string()), pa.array(list(assets), pa.string()))
-    priced = pc.and_(pc.not_equal(book["status"], "unpriced"), known).to_pylist()
-    collateral, unpriced = _balances(accounts, contracts, set(assets))
-    owners = list(zip(book["account"].to_pylist(), book["venue"].to_pylist(), strict=True))
-    held = set(zip(*(collateral[name].to_pylist() for name in ("account", "venue")), strict=True))
-    lost = unpriced | {owner for owner, good in zip(owners, priced, strict=True) if not good}
-    rows = np.flatnonzero([owner in held and owner not in lost for owner in owners])
-    if not len(rows):
-        return None
-    pools = build_pools(
-        book, rows, assets, contracts, tiers, venues, as_of=as_of, collateral=collateral
+    equity, notional = (
+        book[name].to_numpy(zero_copy_only=False).astype("f8")
+        for name in ("equity_usd", "notional_usd")
     )
-    names = sorted({owners[row] for row in rows.tolist()})
-    account, venue = (pa.array([name[i] for name in names], pa.string()) for i in range(2))
-    return pools, pa.table({"account": account, "venue": venue})
+    rows = pooled_rows(book)
+    if not len(rows):
+        return equity
+    part = book.select(["account", "venue"]).take(pa.array(rows))
+    (_, account), (held, venue) = _codes(part["account"]), _codes(part["venue"])
+    _, pool = np.unique(account * len(held) + venue, return_inverse=True)
+    equity = equity.copy()
+    equity[rows] *= notional[rows] / np.bincount(pool, notional[rows])[pool]
+    return equity
 
 
-def _balances(
-    accounts: pa.Table, contracts: pa.Table, assets: set[str]
-) -> tuple[pa.Table, set[tuple[str, str]]]:
-    """Balances in dollars at the marks, and the owners of one that has no price."""
-    marks: dict[str, float] = {}
-    listed = contracts.filter(
-        pc.and_(pc.equal(contracts["type"], "swap"), pc.is_valid(contracts["mark_price"]))
-    ).sort_by([("base", "ascending"), ("venue", "ascending"), ("symbol", "ascending")])
-    for base, mark in zip(
-        listed["base"].to_pylist(), listed["mark_price"].to_pylist(), strict=True
-    ):
-        marks.setdefault(base, mark)
-    rows, lost = [], set()
-    for row in accounts.to_pylist():
-        currency, is_dollar = row["currency"], row["currency"] in USD_EQUIVALENTS
-        if not is_dollar and (currency not in marks or currency not in assets):
-            lost.add((row["account"], row["venue"]))
-            continue
-        price = 1.0 if is_dollar else marks[currency]
-        rows.append(
-            {
-                "account": row["account"],
-                "venue": row["venue"],
-                "asset": None if is_dollar else currency,
-                "amount_usd": row["balance"] * price,
-                "haircut": row["haircut"],
-            }
-        )
-    schema = pa.schema(
-        [("account", "string"), ("venue", "string"), ("asset", "string"),
-         ("amount_usd", "f8"), ("haircut", "f8")]
-    )  # fmt: skip
-    return pa.Table.from_pylist(rows, schema=schema), lost
+def held_coins(book: pa.Table) -> set[str]:
+    """Coins that stand behind cross-margined positions, which need drivers like any asset."""
+    texts = pc.unique(book["pool_holdings"].cast(pa.string())).to_pylist()
+    held = (one for text in texts if text is not None for one in read_holdings(text))
+    return {one.asset for one in held if one.asset is not None}
 
 
 _COLUMNS = [
-    "account", "venue", "symbol", "asset", "direction", "is_inverse", "notional", "notional_usd",
-    "unrealized_pnl", "equity", "equity_usd", "exposure_usd", "stop_trigger",
-    "closing_fee_rate", "liquidation_fee_rate",
+    "account", "venue", "asset", "direction", "is_inverse", "notional", "notional_usd",
+    "unrealized_pnl", "equity_usd", "exposure_usd", "stop_trigger", "closing_fee_rate",
+    "liquidation_fee_rate", "leftover_to_holder", "requirement", "pool_holdings",
 ]  # fmt: skip
 
 
 def _positions(
-    taken: pa.Table,
-    assets: Sequence[str],
-    contracts: pa.Table,
-    tiers: pa.Table,
-    venues: Mapping[str, VenueRules],
-    as_of: dt.date,
-) -> tuple[dict[str, np.ndarray], Any]:
-    """The columns of the positions' legs, and the tier tables they point into."""
-    tables = build_tier_tables(tiers)
-    used = contracts.filter(pc.is_in(contracts["venue"], pc.unique(taken["venue"]).cast("string")))
-    terms = contract_terms(used, tables, venues, as_of=as_of)
-    names, venue = _codes(taken["venue"])
-    symbols, symbol = _codes(taken["symbol"])
-    pairs, where = np.unique(venue * max(len(symbols), 1) + symbol, return_inverse=True)
-    listed = [(names[p // len(symbols)], symbols[p % len(symbols)]) for p in pairs.tolist()]
-    row = np.array([terms.row_of[name] for name in listed], "i8")[where]
+    taken: pa.Table, place: Mapping[str, int]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The columns of the positions' legs, the tier tables they point into, and their rules."""
+    tables, rules = _tables(taken["requirement"])
 
     def column(name: str) -> np.ndarray:
         return taken[name].to_numpy(zero_copy_only=False).astype("f8")
 
     own, asset = _codes(taken["asset"])
-    place = {name: i for i, name in enumerate(assets)}
-    direction, inverse = column("direction"), terms.is_inverse[row]
+    if unknown := sorted(set(own) - set(place)):
+        raise DataError(f"no driver for asset {', '.join(unknown)}; mark its positions unpriced")
+    direction = column("direction")
+    inverse = taken["is_inverse"].to_numpy(zero_copy_only=False)
     head = np.where(inverse, -direction, direction)
     notional, gained = column("notional"), column("unrealized_pnl")
     unit = column("notional_usd") / notional
     entered = notional - head * gained
-    entry_basis, at_bankruptcy = terms.is_entry_basis[row], terms.is_fee_at_bankruptcy[row]
-    fee = terms.trigger_fee_rate[row]
-    posted = column("equity") - gained
-    fixed = np.where(at_bankruptcy, fee * np.maximum(entered - head * posted, 0.0), 0.0)
-    required = tiered_maintenance(tables, terms.table[row], entered)
+    is_shared = taken["pool_holdings"].is_valid().to_numpy(zero_copy_only=False)
+    equity = np.where(is_shared, gained * unit, column("equity_usd"))
+    posted = equity / unit - gained
+    fee = rules["trigger_fee"]
+    fixed = np.where(
+        rules["is_fee_at_bankruptcy"], fee * np.maximum(entered - head * posted, 0.0), 0.0
+    )
+    table, exposure = rules["table"], column("exposure_usd")
+    lines = tables["rate"][table] * entered[:, None] - tables["amount"][table]
+    required = lines.max(axis=1, initial=-np.inf)
     stop = -direction * column("stop_trigger")
-    equity, exposure = column("equity_usd"), column("exposure_usd")
-    return {
-        "asset": np.array([place[name] for name in own], "i4")[asset],
-        "side": (direction < 0).astype("i1"),
-        "inverse": inverse,
-        "alpha": equity - exposure,
-        "beta": exposure,
-        "counted": np.ones(len(row)),
-        "notional": column("notional_usd"),
-        "unit": unit,
-        "table": terms.table[row],
-        "is_entry_basis": entry_basis,
-        "fixed": (fixed + np.where(entry_basis, required, 0.0)) * unit,
-        "test_fee": np.where(at_bankruptcy, 0.0, fee),
-        "closing_fee": column("closing_fee_rate"),
-        "fee": column("liquidation_fee_rate"),
-        "stop": np.where(np.isnan(stop), np.inf, stop),
-    }, tables
+    return (
+        {
+            "asset": np.array([place[name] for name in own], "i4")[asset],
+            "side": (direction < 0).astype("i1"),
+            "inverse": inverse,
+            "alpha": equity - exposure,
+            "beta": exposure,
+            "counted": np.ones(len(table)),
+            "notional": column("notional_usd"),
+            "unit": unit,
+            "table": table,
+            "is_entry_basis": rules["is_entry_basis"],
+            "fixed": (fixed + np.where(rules["is_entry_basis"], required, 0.0)) * unit,
+            "test_fee": np.where(rules["is_fee_at_bankruptcy"], 0.0, fee),
+            "closing_fee": column("closing_fee_rate"),
+            "fee": column("liquidation_fee_rate"),
+            "stop": np.where(np.isnan(stop), np.inf, stop),
+        },
+        tables,
+        rules,
+    )
+
+
+def _tables(column: pa.ChunkedArray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Tier tables of the distinct requirements, and each row's rule; short tables are repeated."""
+    texts, table = _codes(column)
+    parsed: list[StepRule] = [read_step_rule(text) for text in texts]
+    deepest = max((len(rule.floor) for rule in parsed), default=1)
+
+    def tier(name: str) -> np.ndarray:
+        rows = [getattr(rule, name) for rule in parsed]
+        padded = [row + row[-1:] * (deepest - len(row)) for row in rows]
+        return np.array(padded, "f8").reshape(len(parsed), deepest)
+
+    def rule(name: str, kind: type) -> np.ndarray:
+        return np.array([getattr(one, name) for one in parsed], kind)[table]
+
+    tables = {name: tier(name) for name in ("floor", "rate", "amount")}
+    tables["n_tiers"] = np.array([len(one.floor) for one in parsed], "i8")
+    return tables, {
+        "table": table.astype("i8"),
+        "trigger_fee": rule("trigger_fee_rate", float),
+        "is_entry_basis": rule("is_entry_basis", bool),
+        "is_fee_at_bankruptcy": rule("is_fee_at_bankruptcy", bool),
+        "is_strict": rule("is_strict", bool),
+    }
 
 
 def _collateral(
-    collateral: pa.Table | None, names: Sequence[tuple[str, str]], assets: Sequence[str]
+    texts: pa.ChunkedArray, place: Mapping[str, int]
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Dollars without a haircut (pool,), and every other holding as a leg."""
-    cash, legs = np.zeros(len(names)), []
-    pool_of = {name: k for k, name in enumerate(names)}
-    place = {name: i for i, name in enumerate(assets)}
-    for row in collateral.to_pylist() if collateral is not None else ():
-        k = pool_of.get((row["account"], row["venue"]))
-        if k is None:
-            continue
-        # A debt is owed in full.
-        counted = 1.0 - row["haircut"] if row["amount_usd"] > 0 else 1.0
-        is_coin = row["asset"] is not None
-        if not is_coin and counted == 1.0:
-            cash[k] += row["amount_usd"]
-        else:
-            at = place[row["asset"]] if is_coin else 0
-            legs.append((k, at, is_coin, row["amount_usd"], counted))
+    cash, legs = np.zeros(len(texts)), []  # legs: pool, asset, is a coin, USD, share counted
+    for k, text in enumerate(texts.cast(pa.string()).to_pylist()):
+        for asset, amount, haircut in read_holdings(text) if text is not None else ():
+            # A debt is owed in full.
+            counted = 1.0 - haircut if amount > 0 else 1.0
+            if asset is None and counted == 1.0:
+                cash[k] += amount
+            elif asset is not None and asset not in place:
+                raise DataError(f"no driver for asset {asset}; mark its pools unpriced")
+            else:
+                where = 0 if asset is None else place[asset]
+                legs.append((k, where, asset is not None, amount, counted))
     legs.sort()
-    pool, asset, kind, worth, share = (np.array([leg[n] for leg in legs]) for n in range(5))
+    pool, at, kind, worth, share = (np.array([leg[n] for leg in legs]) for n in range(5))
     n = len(legs)
-    zero, coin, amount = np.zeros(n), kind.astype(bool), worth.astype("f8")
+    zero, coin, amounts = np.zeros(n), kind.astype(bool), worth.astype("f8")
     return cash, {
         "pool": pool.astype("i8"),
         # Distinct and below every row of the book, so that the order is one.
         "row": np.arange(-n, 0),
-        "asset": asset.astype("i4"),
+        "asset": at.astype("i4"),
         "side": zero.astype("i1"),
         "inverse": coin,
-        "alpha": np.where(coin, 0.0, amount),
-        "beta": np.where(coin, amount, 0.0),
+        "alpha": np.where(coin, 0.0, amounts),
+        "beta": np.where(coin, amounts, 0.0),
         "counted": share.astype("f8"),
         "notional": zero,
         "unit": zero + 1.0,

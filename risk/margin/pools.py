@@ -8,7 +8,6 @@ them with the summed requirements, every position by its own tiers.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -50,15 +49,3 @@ class Pools(NamedTuple):
     def n_pools(self) -> int:
         """Number of pools."""
         return len(self.start) - 1
-
-
-def save_pools(folder: Path, pools: Pools) -> None:
-    """Write one `.npy` per column."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, column in pools._asdict().items():
-        np.save(folder / f"{name}.npy", column, allow_pickle=False)
-
-
-def load_pools(folder: Path) -> Pools:
-    """Read what `save_pools` wrote."""
-    return Pools(*(np.load(folder / f"{name}.npy") for name in Pools._fields))

@@ -12,7 +12,7 @@ from risk.drivers import take_drivers
 from risk.liquidation import account_losses
 from risk.liquidation.options import take_valued
 from risk.pipeline.depths import impact_groups
-from risk.pipeline.files import valued_options
+from risk.pipeline.files import pooled_outcomes, valued_options
 from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night
 
@@ -34,7 +34,15 @@ def write_accounts(night: Night, book: pa.Table, assets: list[str]) -> None:
         if name == "stress":
             record = load_record(folder / "scenarios" / "stress.zarr", instruments=True)
             everyone = [
-                _renumbered(account_losses(book, take_drivers(record, index), impact), index)
+                _renumbered(
+                    account_losses(
+                        book,
+                        take_drivers(record, index),
+                        impact,
+                        pooled=pooled_outcomes(folder, name, index),
+                    ),
+                    index,
+                )
                 for impact, index in impact_groups(night, name, np.arange(record.sizes["scenario"]))
             ]
             order = [(key, "ascending") for key in ("scenario", "account", "venue")]
@@ -48,7 +56,8 @@ def write_accounts(night: Night, book: pa.Table, assets: list[str]) -> None:
         valued = valued_options(folder, name)
         if valued is not None:
             valued = take_valued(valued, index)
-        losses = account_losses(book, record, read_impact(night), valued)
+        pooled = pooled_outcomes(folder, name, index)
+        losses = account_losses(book, record, read_impact(night), valued, pooled)
         losses = losses.filter(pc.greater(losses["deficit_usd"], 0))
         parts.append(_named(name, _renumbered(losses, index)))
     pq.write_table(pa.concat_tables(parts), folder / "accounts.parquet")

@@ -25,9 +25,10 @@ from risk.measures import (
 from risk.measures.contribution import tail_shares
 from risk.measures.rollup import group_sums
 from risk.pipeline.designs import sampling_designs
+from risk.pipeline.files import pooled_outcomes
 from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night
-from risk.solvency import position_parts
+from risk.solvency import pool_parts, position_parts
 
 #: Levels with more groups than this get no value-at-risk parts and no incremental figures.
 MOST_GROUPS = 40
@@ -160,12 +161,24 @@ def _positions(
     place = np.array([rank.get(key, len(rank)) for key in zip(*columns, strict=True)])
     candidates = np.flatnonzero(is_ok & (place < len(rank)))
     chosen = candidates[np.argsort(place[candidates], kind="stable")[:MOST_POSITIONS]]
-    part = book.take(pa.array(np.sort(chosen)))
+    chosen = np.sort(chosen)
+    part = book.take(pa.array(chosen))
     tail = np.flatnonzero(share)
     record = take_drivers(
         open_drivers(night.folder, instruments=True)[name].to_dataset().load(), tail
     )
-    found = position_parts(part, record, share[tail], read_impact(night))
+    # A pool cannot be priced in part: its positions have their results from the whole of it.
+    shared = part["pool_holdings"].is_valid().to_numpy(zero_copy_only=False)
+    alone, impact = np.flatnonzero(~shared), read_impact(night)
+    found = position_parts(part.take(pa.array(alone)), record, share[tail], impact)
+    found = found.set_column(0, "row", pa.array(alone[found["row"].to_numpy()]))
+    if shared.any():
+        pooled = pooled_outcomes(night.folder, name, tail)
+        more = pool_parts(book, record, share[tail], impact, pooled)
+        mine = np.isin(more["row"].to_numpy(), chosen)
+        more = more.filter(pa.array(mine))
+        places = np.searchsorted(chosen, more["row"].to_numpy())
+        found = pa.concat_tables([found, more.set_column(0, "row", pa.array(places))])
     kept = found.sort_by([("loss_usd", "descending"), ("row", "ascending")]).slice(0, N_POSITIONS)
     who = part.select(["position_id", "account", "venue", "symbol", "side"])
     who = who.take(kept["row"].combine_chunks())

@@ -22,7 +22,6 @@ from risk.pipeline.depths import write_thin_ladders
 from risk.pipeline.files import read_json, write_json
 from risk.pipeline.impact import read_impact, write_volumes
 from risk.pipeline.night import Night, Progress
-from risk.pipeline.pools import write_pools
 from risk.pipeline.scenarios import path_settings, scenario_labels
 from risk.snapshot import load_snapshot
 from risk.snapshot.recount import recount
@@ -50,12 +49,12 @@ def load_book(night: Night, progress: Progress | None = None) -> None:
         snapshot.tiers,
         snapshot.venues,
         as_of=night.as_of,
+        accounts=snapshot.accounts,
     )
     gross = gross_notional(snapshot.positions, snapshot.contracts)
     book = mark_unpriced(book, assets).append_column("gross_notional_usd", gross)
     pq.write_table(book, folder / "book.parquet")
     write_instruments(night, book, snapshot.contracts)
-    write_pools(night, book, assets, snapshot)
     pq.write_table(snapshot.quarantine, folder / "quarantine.parquet")
     write_volumes(night, snapshot.contracts)
     pq.write_table(findings.insurance_funds(snapshot.venues, history), folder / "funds.parquet")

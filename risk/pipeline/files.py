@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
-from risk.block import OPTIONS
+from risk.block import OPTIONS, POOLS
 from risk.cube import plain_text
+from risk.liquidation.cross import PoolOutcomes, load_outcomes, take_outcomes
 from risk.liquidation.options import Valued, load_valued
 from risk.store import file_digest
 
@@ -50,6 +52,19 @@ def valued_options(folder: Path, scenario_set: str) -> Valued | None:
     files = sorted((folder / OPTIONS).glob(f"{scenario_set}-*{ending}"))
     names = [file.name.removesuffix(ending) for file in files]
     return load_valued(folder / OPTIONS, names) if names else None
+
+
+def pooled_outcomes(
+    folder: Path, scenario_set: str, index: np.ndarray | None = None
+) -> PoolOutcomes | None:
+    """What account pools came to in the scenarios of a set, or in some; None without pools."""
+    ending = ".rows.npy"
+    files = sorted((folder / POOLS).glob(f"{scenario_set}-*{ending}"))
+    names = [file.name.removesuffix(ending) for file in files]
+    if not names:
+        return None
+    found = load_outcomes(folder / POOLS, names)
+    return found if index is None else take_outcomes(found, index)
 
 
 def digests(where: Path, pattern: str) -> dict[str, str]:

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from risk import findings
-from risk.coverage import coverage
+from risk.coverage import coverage, methods
 from risk.cube import open_cube, open_drivers, plain_text
 from risk.engine import run_parts
-from risk.liquidation import liquidation_curve
+from risk.liquidation import liquidation_curve, rows_in_steps
 from risk.liquidation.tails import position_tails, required_margins
 from risk.margin.book import margin_table
 from risk.measures import measure_cube
@@ -23,11 +23,11 @@ from risk.pipeline.before import compare_with_before
 from risk.pipeline.branch import compare_branch
 from risk.pipeline.designs import sampling_designs
 from risk.pipeline.explore import explore
-from risk.pipeline.files import read_json, valued_options, write_tree
+from risk.pipeline.files import pooled_outcomes, read_json, valued_options, write_tree
 from risk.pipeline.greeks import write_greeks
 from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night, Progress
-from risk.pipeline.pools import write_contrast
+from risk.pipeline.pools import write_contrast, write_pools
 from risk.pipeline.regulate import regulate
 from risk.pipeline.rounds import compare_rounds
 from risk.pipeline.waterfall import settle_deficits
@@ -78,6 +78,8 @@ def _coverage(night: Night, book: pa.Table, assets: list[str]) -> None:
     n_rows = read_json(night.folder / "snapshot.json")["n_rows"]
     counted = coverage(book, quarantine, n_rows, proxied)
     pq.write_table(counted, night.folder / "coverage.parquet")
+    in_steps = rows_in_steps(book, assets, read_impact(night))
+    pq.write_table(methods(book, in_steps), night.folder / "methods.parquet")
 
 
 def _cube(night: Night, book: pa.Table, assets: list[str]) -> None:
@@ -124,7 +126,7 @@ PARTS: dict[str, tuple[Write, ...]] = {
     "capital": (regulate,),
     "rounds": (compare_rounds,),
     "explore": (explore,),
-    "contrast": (write_contrast,),
+    "contrast": (write_pools, write_contrast),
     "attribution": (attribute,),
     "branch": (compare_branch,),
     "rest": (_gap_sensitivity, _curves, write_greeks),
@@ -150,7 +152,8 @@ def _tails_and_needs(night: Night, book: pa.Table) -> pa.Table:
         else:
             drivers = open_drivers(night.folder, instruments=True)[name].to_dataset().load()
             valued = valued_options(night.folder, name)
-            tails = position_tails(book, drivers, impact=impact, valued=valued)
+            pooled = pooled_outcomes(night.folder, name)
+            tails = position_tails(book, drivers, impact=impact, valued=valued, pooled=pooled)
             needs = required_margins(
                 book,
                 drivers,

@@ -1,4 +1,4 @@
-"""Account pools of a night: laid out with the book, and the contrast of isolated with shared."""
+"""Account pools of a night: what they came to, and the contrast of isolated with shared."""
 
 from __future__ import annotations
 
@@ -15,41 +15,47 @@ from risk.liquidation import (
     contrast,
     isolated_positions,
 )
+from risk.liquidation.columns import LIQUIDATED
+from risk.liquidation.cross import AMOUNTS, COUNTS
 from risk.margin.pooling import build_pools
-from risk.margin.pools import Pools, load_pools, save_pools
+from risk.margin.pools import Pools
 from risk.pipeline.accounts import worst_scenarios
+from risk.pipeline.files import pooled_outcomes
 from risk.pipeline.night import Night
 from risk.pipeline.scenarios import path_settings
 from risk.scenarios.monte_carlo import draw_block
-from risk.snapshot import Snapshot
 
 
-def write_pools(night: Night, book: pa.Table, assets: list[str], snapshot: Snapshot) -> None:
-    """Lay the isolated accounts out as if each shared its collateral, for the contrast."""
-    if not night.config.cross.contrast:
-        return
-    rows = _isolated_rows(book)
-    if not len(rows):
-        return
-    pools = build_pools(
-        book,
-        rows,
-        assets,
-        snapshot.contracts,
-        snapshot.tiers,
-        snapshot.venues,
-        as_of=night.as_of,
-    )
-    save_pools(night.folder / "pools" / "isolated", pools)
+def write_pools(night: Night, book: pa.Table, assets: list[str]) -> None:
+    """Write `pools.parquet`: what the book's cross-margin pools came to, scenario by scenario."""
+    parts = []
+    for name in night.config.scenarios.names:
+        outcomes = pooled_outcomes(night.folder, name)
+        if outcomes is None:
+            return
+        n = len(outcomes.counts)
+        columns: dict[str, np.ndarray] = {
+            "scenario": np.arange(n, dtype="i4"),
+            "weight": open_drivers(night.folder)[name].to_dataset()["weight"].values,
+        }
+        columns |= dict(zip(COUNTS, outcomes.counts.T, strict=True))
+        hit = outcomes.status == LIQUIDATED
+        columns["liquidations"] = np.bincount(outcomes.scenario[hit], minlength=n)
+        for amount in ("venue_gain", "deficit", "market_cost", "liquidated_notional"):
+            values = outcomes.amounts[:, AMOUNTS.index(amount)]
+            columns[amount] = np.bincount(outcomes.scenario, values, n)
+        names = pa.array([name] * n, pa.string())
+        parts.append(pa.table(columns).add_column(0, "scenario_set", names))
+    pq.write_table(pa.concat_tables(parts), night.folder / "pools.parquet")
 
 
 def write_contrast(night: Night, book: pa.Table, assets: list[str]) -> None:
     """Write `cross.parquet`, `cross_accounts.parquet` and `cross_collateral.parquet`."""
     folder, config = night.folder, night.config
-    if not (folder / "pools" / "isolated").exists():
-        return
     rows = _isolated_rows(book)
-    pools = load_pools(folder / "pools" / "isolated")
+    if not (config.cross.contrast and len(rows)):
+        return
+    pools = build_pools(book, rows, assets)
     owner = book.select(["account", "venue"]).take(pa.array(pools.row[pools.start[:-1]]))
     pools = pools._replace(row=np.searchsorted(rows, pools.row))
     alone = isolated_positions(book.take(pa.array(rows)), assets)
@@ -77,8 +83,8 @@ def write_contrast(night: Night, book: pa.Table, assets: list[str]) -> None:
 
 def _isolated_rows(book: pa.Table) -> np.ndarray:
     is_priced = pc.equal(book["status"], "ok")
-    is_option = pc.equal(book["kind"].cast(pa.string()), "option")
-    wanted = pc.and_(is_priced, pc.invert(is_option))
+    is_alone = pc.and_(book["option_terms"].is_null(), book["pool_holdings"].is_null())
+    wanted = pc.and_(is_priced, is_alone)
     return np.flatnonzero(wanted.to_numpy(zero_copy_only=False))
 
 

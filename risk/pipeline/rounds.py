@@ -12,10 +12,11 @@ import xarray as xr
 from risk.cube import open_cube, open_drivers
 from risk.drivers import slice_drivers, take_drivers
 from risk.liquidation import Ladders, build_ladders, walk
+from risk.liquidation.cross import PoolOutcomes, take_outcomes
 from risk.liquidation.options import Valued, take_valued
 from risk.measures import expected_shortfall
 from risk.pipeline.depths import impact_groups
-from risk.pipeline.files import valued_options
+from risk.pipeline.files import pooled_outcomes, valued_options
 from risk.pipeline.night import Night
 
 #: Scenarios walked at once: bounds the memory.
@@ -41,11 +42,14 @@ def compare_rounds(night: Night, book: pa.Table, assets: list[str]) -> None:
         whole = {v: outcome[v].values.sum(axis=1, dtype="f8") for v in _VARIABLES}
         alone = {v: np.zeros(record.sizes["scenario"]) for v in _VARIABLES}
         valued = valued_options(night.folder, name)
+        pooled = pooled_outcomes(night.folder, name)
         everyone = np.arange(record.sizes["scenario"])
         for impact, index in impact_groups(night, name, everyone, cascade=False):
             ladders = build_ladders(book, assets, ["venue"], max(len(book), 1), impact=impact)
             some = None if valued is None else take_valued(valued, index)
-            for v, values in _totals(ladders, take_drivers(record, index), some).items():
+            lived = None if pooled is None else take_outcomes(pooled, index)
+            part = take_drivers(record, index)
+            for v, values in _totals(ladders, part, some, lived).items():
                 alone[v][index] = values
         if name == "stress":
             for i, label in enumerate(record.label.values):
@@ -66,14 +70,18 @@ def compare_rounds(night: Night, book: pa.Table, assets: list[str]) -> None:
     pq.write_table(pa.table(columns, schema=schema), night.folder / "cascade.parquet")
 
 
-def _totals(ladders: Ladders, record: xr.Dataset, valued: Valued | None) -> dict[str, np.ndarray]:
+def _totals(
+    ladders: Ladders, record: xr.Dataset, valued: Valued | None, pooled: PoolOutcomes | None
+) -> dict[str, np.ndarray]:
     parts = []
     for start in range(0, record.sizes["scenario"], _BATCH):
         stop = min(start + _BATCH, record.sizes["scenario"])
         part = slice_drivers(record, start, stop)
-        # The paths of the options' contracts are not in the drivers: what they came to is kept.
-        some = None if valued is None else take_valued(valued, np.arange(start, stop))
-        outcome = walk(ladders, part, variables=_VARIABLES, valued=some)
+        # Paths step by step are not in the drivers: what options and pools came to is kept.
+        index = np.arange(start, stop)
+        some = None if valued is None else take_valued(valued, index)
+        lived = None if pooled is None else take_outcomes(pooled, index)
+        outcome = walk(ladders, part, variables=_VARIABLES, valued=some, pooled=lived)
         parts.append([outcome[v].values.sum(axis=1, dtype="f8") for v in _VARIABLES])
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return dict(zip(_VARIABLES, columns, strict=True))

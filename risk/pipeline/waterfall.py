@@ -12,7 +12,7 @@ from risk.liquidation import auto_deleverage
 from risk.liquidation.options import take_valued
 from risk.pipeline.accounts import worst_scenarios
 from risk.pipeline.depths import impact_groups
-from risk.pipeline.files import valued_options
+from risk.pipeline.files import pooled_outcomes, valued_options
 from risk.pipeline.night import Night
 
 
@@ -37,7 +37,8 @@ def settle_deficits(night: Night, book: pa.Table, assets: list[str]) -> None:
         found = []
         for impact, some in impact_groups(night, name, index):
             here = None if valued is None else take_valued(valued, some)
-            settled = auto_deleverage(book, take_drivers(record, some), funds, impact, here)
+            shared = pooled_outcomes(folder, name, some)
+            settled = auto_deleverage(book, take_drivers(record, some), funds, impact, here, shared)
             found.append(
                 [_named(name, some, labels, one) for one in (settled.venues, settled.accounts)]
             )

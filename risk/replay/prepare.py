@@ -16,6 +16,7 @@ from risk.coverage import coverage, gross_notional, mark_unpriced
 from risk.errors import ConfigError, DataError
 from risk.liquidation import build_ladders
 from risk.margin.book import build_book
+from risk.margin.pooling import held_coins
 from risk.market.history import load_history
 from risk.replay.forecast import scenario_plan
 from risk.replay.shared import write_bars
@@ -80,6 +81,7 @@ def prepare(
         snapshot.tiers,
         snapshot.venues,
         as_of=snapshot.as_of,
+        accounts=snapshot.accounts,
     )
     gross = gross_notional(snapshot.positions, snapshot.contracts)
     known = {str(name) for name in history["asset"].values}
@@ -91,13 +93,16 @@ def prepare(
     notional = dict(
         zip(held["asset"].to_pylist(), held["notional_usd_sum"].to_pylist(), strict=True)
     )
-    assets = sorted(notional)
+    assets = sorted({*notional, *held_coins(priced)})
     if not assets:
         raise DataError(f"{where}: no position of the book can be priced; nothing to backtest")
     labels = [name for name in LABELS if name in {*config.cells, "asset"}]
     build_ladders(book, assets, labels, config.max_cells).save(folder / "ladders")
     # What the nights close positions by; taking rows of text every night would cost more.
-    pq.write_table(priced.drop_columns(NOT_NEEDED), folder / "book.parquet")
+    # Pools are told apart by their accounts.
+    needed = {"account"} if priced["pool_holdings"].null_count < priced.num_rows else set()
+    dropped = [name for name in NOT_NEEDED if name not in needed]
+    pq.write_table(priced.drop_columns(dropped), folder / "book.parquet")
     covered = coverage(book, snapshot.quarantine, snapshot.n_rows, [])
     pq.write_table(covered, folder / "coverage.parquet")
     write_bars(folder / "history.npz", history)

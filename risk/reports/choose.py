@@ -22,6 +22,12 @@ SET_WORDS = {
     "historical_filtered": "Filtered historical",
     "stress": "Stress",
 }
+METHOD_WORDS = {
+    "ladder": "looked up on ladders",
+    "steps": "cut in steps, lived again in gaps",
+    "options": "options, by contract and step",
+    "pools": "cross-margin pools, by the kernel of last resort",
+}
 LEVEL_WORDS = {
     "total": "Whole book",
     "asset": "Asset",

@@ -162,6 +162,12 @@ def book_facts(inputs: ReportInputs, add: Add) -> None:
     lost = sum(not one.is_equal for one in inputs.reconciled)
     add("reconciled.failed", lost, "1", "totals that do not add up")
     add("reconciled.all", len(inputs.reconciled), "1", "totals that were added up twice")
+    for row in inputs.methods.to_pylist() if inputs.methods is not None else ():
+        method, scope = row["method"], f"priced by {row['method']}"
+        add(f"method.n_positions.{method}", row["n_positions"], "1", scope)
+        add(f"method.notional.{method}", row["notional_usd"], "USD", scope)
+        add(f"method.share.{method}", _percent(row["share"]), "%", scope, 2)
+        add(f"method.notional_share.{method}", _percent(row["notional_share"]), "%", scope, 2)
     add("coverage.floor", 100.0 * inputs.coverage_floor, "%", "least share to be priced")
     for rank, row in enumerate(inputs.reasons.to_pylist()[: choose.N_REASONS], 1):
         add(f"reason.{rank}.n_positions", row["n_positions"], "1", row["reason"])

@@ -213,6 +213,8 @@ class ReportInputs:
         How the book is spread: schema ``risk.reports.exposures.EXPOSURES``.
     reconciled : tuple of Reconciled
         Totals beside what they must be equal to.
+    methods : Table or None
+        Schema METHODS: how the priced positions are evaluated.
     """
 
     as_of: date
@@ -239,3 +241,4 @@ class ReportInputs:
     sections: tuple[Section, ...] = ()
     exposures: pa.Table | None = None
     reconciled: tuple[Reconciled, ...] = ()
+    methods: pa.Table | None = None

@@ -17,10 +17,14 @@ from risk.sample.prices import Prices
 from risk.sample.venues import VENUES
 from risk.schema import ACCOUNTS, POSITIONS, USD_EQUIVALENTS
 
-CROSS_SHARE, STOP_SHARE, TOP_UP_SHARE = 0.003, 0.08, 0.12
+#: Accounts with cross margin, positions with a stop, and with more collateral than asked for.
+CROSS_SHARE, STOP_SHARE, TOP_UP_SHARE = 0.01, 0.08, 0.12
 #: Caught between trigger and close. Of the higher leverages only: the entry of a 2x long past its
 #: trigger would lie at twice the mark, where the market has not been for months.
 LIQUIDATABLE_SHARE, _LEAST_DOOMED_LEVERAGE = 0.0018, 10.0
+
+#: Coins that stand behind cross margin beside dollars, and their haircuts.
+_COINS = (("BTC", 0.05), ("ETH", 0.1))
 
 #: Larger positions use less leverage: notional goes with leverage to this power.
 _SIZE_OF_LEVERAGE = -0.55
@@ -60,7 +64,9 @@ def draw_positions(
     contracts, drafts = _draw_sizes(holders, prices, listing, tables, _limits(tiers, tables), rng)
     entry = draw_entries(drafts, prices, tables, rng)
 
-    is_cross = (rng.random(n) < CROSS_SHARE) & ~is_option
+    # An account is cross-margined with all it holds but its options: one number decides.
+    _, account = np.unique(holders.account, return_inverse=True)
+    is_cross = (rng.random(n)[account] < CROSS_SHARE) & ~is_option
     can_be_doomed = ~is_option & ~is_cross & (drafts.leverage >= _LEAST_DOOMED_LEVERAGE)
     doomed = np.flatnonzero((rng.random(n) < LIQUIDATABLE_SHARE) & can_be_doomed)
     below = rng.uniform(0.2, 0.85, len(doomed))
@@ -99,7 +105,8 @@ def draw_positions(
         "stop_loss_price": pa.array(stop, mask=~has_stop),
     }
     positions = pa.table(columns, schema=POSITIONS)
-    return positions, _balances(positions, listing, holders.contract, is_cross)
+    balances = _balances(positions, listing, holders.contract, is_cross)
+    return positions, _with_coins(balances, listing)
 
 
 def _draw_sizes(
@@ -222,6 +229,27 @@ def _balances(
         "haircut": pc.if_else(is_coin, 0.05, 0.0),
     }
     return pa.table(columns, schema=ACCOUNTS)
+
+
+def _with_coins(balances: pa.Table, listing: Listing) -> pa.Table:
+    """Every third balance in dollars is half held in a coin, whose haircut it pays for."""
+    perpetual = np.flatnonzero(listing.kind == KINDS.index("linear_perpetual"))
+    bases = listing.table["base"].take(pa.array(perpetual)).to_pylist()
+    marks = dict(zip(bases, listing.mark_price[perpetual].tolist(), strict=True))
+    coins = [(asset, haircut) for asset, haircut in _COINS if asset in marks]
+    rows, added = balances.to_pylist(), []
+    held = {(row["account"], row["venue"], row["currency"]) for row in rows}
+    dollars = [row for row in rows if row["currency"] in USD_EQUIVALENTS]
+    for place, row in enumerate(dollars[::3] if coins else []):
+        asset, haircut = coins[place % len(coins)]
+        if (row["account"], row["venue"], asset) in held:
+            continue
+        held.add((row["account"], row["venue"], asset))
+        row["balance"] /= 2
+        amount = row["balance"] / (marks[asset] * (1.0 - haircut))
+        added.append(row | {"currency": asset, "balance": amount, "haircut": haircut})
+    keys = [(key, "ascending") for key in ("account", "venue", "currency")]
+    return pa.Table.from_pylist(rows + added, schema=ACCOUNTS).sort_by(keys)
 
 
 def _rounded(price: np.ndarray, decimals: np.ndarray) -> np.ndarray:

@@ -45,7 +45,8 @@ class Snapshot:
         Rows that keep every rule, with the schemas of `risk.schema`; positions sorted by
         `position_id`, contracts by (venue, symbol), tiers by (venue, symbol, tier).
     accounts : Table or None
-        Pooled collateral for cross margin, where the snapshot has it.
+        Pooled collateral for cross margin, where the snapshot has it: of every account at a venue
+        all balances or none, since a pool without one of them would be another pool.
     venues : dict of str to VenueRules
         Rules in force of every venue that holds a position.
     quarantine : Table
@@ -171,6 +172,7 @@ def load_snapshot(
         balances = _join(accounts)
         _refuse_repeats(path, balances, ["account", "venue", "currency"])
         good_accounts, bad_accounts = sort_out(balances, AccountRules)
+        good_accounts = _without_owners(good_accounts, balances, bad_accounts)
         left_out.append(bad_accounts)
 
     folders = [path / "venues", *venue_folders]
@@ -241,6 +243,13 @@ def _without_option_terms(contracts: pl.DataFrame) -> pl.DataFrame:
         pl.when(is_option.fill_null(True)).then(pl.col(name)).alias(name)
         for name in ("strike", "option_type", "mark_iv")
     )
+
+
+def _without_owners(good: pl.DataFrame, balances: pl.DataFrame, bad: pl.DataFrame) -> pl.DataFrame:
+    """The balances of accounts that no quarantined row belongs to."""
+    owner = ["account", "venue"]
+    broken = balances.join(bad, on=["file", "row"], how="semi").select(owner)
+    return good.join(broken, on=owner, how="anti", maintain_order="left")
 
 
 def _flag_listed(book: pl.DataFrame, contracts: pl.DataFrame) -> pl.DataFrame:

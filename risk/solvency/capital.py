@@ -22,6 +22,7 @@ from risk.capital import (
 from risk.drivers import make_drivers
 from risk.errors import ConfigError, DataError
 from risk.liquidation import Impact, Ladders, uncovered_losses, walk
+from risk.margin.pooling import divided_equity
 from risk.scenarios.moves import Ratios, gap_rule
 from risk.solvency.tails import Horizons, market_tails
 from risk.solvency.windows import WindowPnl
@@ -99,7 +100,7 @@ def capital_lines(
         ),
         "cryptoasset exposures": lambda: page.crypto_exposures(settings, as_of, _exposures(priced)),
         "counterparty exposure": lambda: page.counterparty(
-            settings, as_of, _column(priced, "notional_usd"), _column(priced, "equity_usd")
+            settings, as_of, _column(priced, "notional_usd"), divided_equity(priced)
         ),
         "margin coverage": covered,
         "fund exhaustion": lambda: _exhaustion(settings, as_of, ladders, funds, gap),

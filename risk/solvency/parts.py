@@ -8,6 +8,7 @@ import xarray as xr
 
 from risk.drivers import slice_drivers
 from risk.liquidation import Impact, position_outcomes
+from risk.liquidation.cross import PoolOutcomes, leg_outcomes, read_pools
 
 #: Scenarios priced at once: bounds the memory.
 _BATCH = 64
@@ -26,7 +27,7 @@ def position_parts(
     Parameters
     ----------
     book : Table (position,)
-        `risk.schema.BOOK`, or a part of it.
+        `risk.schema.BOOK`, or a part of it that holds pools whole or not at all.
     drivers : Dataset
         Driver record of the tail scenarios, at least one.
     share : ndarray (scenario,)
@@ -59,4 +60,24 @@ def position_parts(
         sums = np.zeros((3, 0))
     return pa.table(
         {"row": row, "loss_usd": sums[0], "deficit_usd": sums[1], "liquidations": sums[2]}
+    )
+
+
+def pool_parts(
+    book: pa.Table,
+    drivers: xr.Dataset,
+    share: np.ndarray,
+    impact: Impact | None = None,
+    pooled: PoolOutcomes | None = None,
+) -> pa.Table:
+    """`position_parts` of the positions in pools alone; `pooled` if they were lived before."""
+    pools = read_pools(book, list(drivers.asset.values), impact)
+    row, amounts, status = leg_outcomes(pools, drivers, pooled)
+    return pa.table(
+        {
+            "row": row,
+            "loss_usd": -(share @ amounts[0]),
+            "deficit_usd": share @ amounts[2],
+            "liquidations": share @ (status == _LIQUIDATED),
+        }
     )

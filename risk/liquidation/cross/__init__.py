@@ -1,17 +1,38 @@
 """Account pools: positions that share collateral, through joint paths."""
 
-from risk.liquidation.cross.contrast import (
-    collateral_needed,
-    contrast,
-    isolated_positions,
-    pool_margins,
-    pool_results,
+from risk.liquidation.cross.book import (
+    AMOUNTS,
+    COUNTS,
+    CrossBook,
+    PoolOutcomes,
+    add_pools,
+    join_outcomes,
+    leg_outcomes,
+    live_pools,
+    pool_outcomes,
+    put_outcomes,
+    read_pools,
+    take_outcomes,
 )
+from risk.liquidation.cross.kept import check_outcomes, load_outcomes, save_outcomes
+from risk.liquidation.cross.tails import leg_probabilities, measure_legs
 
 __all__ = [
-    "collateral_needed",
-    "contrast",
-    "isolated_positions",
-    "pool_margins",
-    "pool_results",
+    "AMOUNTS",
+    "COUNTS",
+    "CrossBook",
+    "PoolOutcomes",
+    "add_pools",
+    "check_outcomes",
+    "join_outcomes",
+    "leg_outcomes",
+    "leg_probabilities",
+    "live_pools",
+    "load_outcomes",
+    "measure_legs",
+    "pool_outcomes",
+    "put_outcomes",
+    "read_pools",
+    "save_outcomes",
+    "take_outcomes",
 ]

@@ -22,7 +22,9 @@ from risk.liquidation.cross.kernel import (
     is_far,
     live,
 )
-from risk.liquidation.cross.pool import (
+from risk.liquidation.terms import close_out_terms
+from risk.liquidation.walk import adverse_extremes
+from risk.margin.excess import (
     ASSET,
     BETA,
     CLOSING_FEE,
@@ -31,13 +33,9 @@ from risk.liquidation.cross.pool import (
     SIZE,
     Packed,
     State,
-    excess,
     new_state,
-    open_pool,
     pack,
 )
-from risk.liquidation.terms import close_out_terms
-from risk.liquidation.walk import adverse_extremes
 from risk.margin.pools import Pools
 
 #: Per scenario, all pools together; amounts in USD, P&L gain positive, deficits positive.
@@ -174,7 +172,7 @@ def _compare(
         for k in range(n_pools):
             code = 0
             if not is_far(slopes, k, low, high):
-                code = live(pools, k, state, paths, s, low, high, last, pooled, status)
+                code = live(pools, k, state, paths, s, low, high, last, pooled, status, False)
             row = np.zeros(6)
             infected, saved = 0, 0
             for i in range(pools.start[k], pools.start[k + 1]):
@@ -210,68 +208,6 @@ def _compare(
                 values[n] = row
                 n += 1
     return which, values, n
-
-
-def pool_results(
-    pools: Pools, paths: JointPaths, drivers: xr.Dataset
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every pool in every scenario.
-
-    Parameters
-    ----------
-    pools : Pools
-        With whatever other collateral they hold.
-    paths, drivers
-        As in `contrast`.
-
-    Returns
-    -------
-    died : ndarray of bool (scenario, pool)
-    pnl, deficit : ndarray (scenario, pool)
-        USD; the holder's gain, moves of the collateral included, and what is lost beyond it.
-    """
-    packed = pack(pools)
-    shape = (drivers.sizes["scenario"], pools.n_pools)
-    died, pnl, deficit = np.zeros(shape, bool), np.zeros(shape), np.zeros(shape)
-    state, slopes = new_state(packed, drivers.sizes["asset"]), find_slopes(packed)
-    _live_all(packed, slopes, state, paths, whole_days(drivers), died, pnl, deficit)
-    return died, pnl, deficit
-
-
-@njit
-def _live_all(
-    pools: Packed, slopes: Slopes, state: State, paths: JointPaths, days: Days, died: np.ndarray,
-    pnl: np.ndarray, deficit: np.ndarray,
-) -> None:  # fmt: skip
-    legs, kinds = pools.legs, pools.kinds
-    out, status = np.empty((len(legs), 5)), np.zeros(len(legs), np.int8)
-    for s in range(len(days.low)):
-        low, high, last = days.low[s], days.high[s], days.last[s]
-        for k in range(len(pools.start) - 1):
-            code = 0
-            if not is_far(slopes, k, low, high):
-                code = live(pools, k, state, paths, s, low, high, last, out, status)
-            died[s, k] = code & DIED != 0
-            for i in range(pools.start[k], pools.start[k + 1]):
-                if code & TOUCHED == 0:
-                    pnl[s, k] += legs[i, BETA] * (last[kinds[i, ASSET]] - 1.0)
-                elif kinds[i, ROW] >= 0:
-                    pnl[s, k] += out[i, 0]
-                    deficit[s, k] += out[i, 2]
-
-
-def pool_margins(pools: Pools) -> tuple[np.ndarray, np.ndarray]:
-    """Counted equity and requirement of every pool at the mark (pool,), USD."""
-    packed = pack(pools)
-    asset = int(pools.asset.max(initial=0)) + 1
-    pool = np.repeat(np.arange(pools.n_pools), np.diff(pools.start))
-    value = pools.counted * (pools.alpha + pools.beta)
-    equity = pools.cash + np.bincount(pool, value, pools.n_pools)
-    state, left = new_state(packed, asset), np.empty(pools.n_pools)
-    for k in range(pools.n_pools):
-        open_pool(packed, k, state)
-        left[k] = excess(packed, k, state, np.ones(asset), 1.0)[0]
-    return equity, equity - left
 
 
 def collateral_needed(

@@ -1,9 +1,11 @@
 """The compiled kernel of last resort: account pools through joint paths, one event at a time.
 
-Inside a frame nobody knows when each asset was where. The rule is *together*: all lows at one
-moment and all highs at another, the worse of the two first, on straight lines between; then the
-end of the frame. Jumps land at once and close where they land. `docs/methods/cross_margin.md` has
-the rule, its bounds and its errors.
+Inside a frame nobody knows when each asset was where. There are two rules. *Worst*: every asset at
+its own worse end for the pool at one moment, then every asset at its other end; a pool that any
+joint path could kill dies. *Together*: all lows at one moment and all highs at another, the worse
+of the two first. Between them prices go on straight lines; then comes the end of the frame. Jumps
+land at once and close where they land. `docs/methods/cross_margin.md` has the rules, their bounds
+and their errors.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy as np
 from risk.compiled import njit
 from risk.drivers import JointPaths
 from risk.liquidation.columns import LIQUIDATED, STOPPED, SURVIVED
-from risk.liquidation.cross.pool import (
+from risk.margin.excess import (
     ALPHA,
     ASSET,
     BETA,
@@ -27,6 +29,7 @@ from risk.liquidation.cross.pool import (
     FEE,
     HERE,
     INVERSE,
+    IS_LOW,
     IS_OPEN,
     NOW_ALPHA,
     NOW_BETA,
@@ -375,6 +378,59 @@ def _frame(
 
 
 @njit
+def _worst_frame(
+    pools: Packed, k: int, state: State, paths: JointPaths, s: int, f: int, last: np.ndarray,
+    out: np.ndarray, status: np.ndarray,
+) -> bool:  # fmt: skip
+    """One frame with every asset at its worse end at once; whether the pool is liquidated in it."""
+    kinds = pools.kinds
+    low, high, there = paths.low[s, f], paths.high[s, f], state.places[THERE]
+    first, end = pools.start[k], pools.start[k + 1]
+    _find_worse(pools, k, state, low, high)
+    most = max(paths.falls.shape[1], paths.rises.shape[1])
+    for turn in range(2):
+        for g in range(most):
+            for landing in range(2):
+                for i in range(first, end):
+                    a = kinds[i, ASSET]
+                    is_low = (state.places[IS_LOW, a] != 0.0) == (turn == 0)
+                    points = paths.falls if is_low else paths.rises
+                    n = points.shape[1]
+                    # Fewer gaps than others come last; until then the asset waits at its first.
+                    if n == 0:
+                        there[a] = low[a] if is_low else high[a]
+                    elif g < most - n:
+                        there[a] = points[0, 0, s, f, a]
+                    else:
+                        there[a] = points[landing, g - (most - n), s, f, a]
+                if landing == 0 and _drift(pools, k, state, there, last, out, status):
+                    return True
+                if landing == 1 and _jump(pools, k, state, there, last, out, status):
+                    return True
+        for i in range(first, end):
+            a = kinds[i, ASSET]
+            is_low = (state.places[IS_LOW, a] != 0.0) == (turn == 0)
+            there[a] = low[a] if is_low else high[a]
+        if _drift(pools, k, state, there, last, out, status):
+            return True
+    return _drift(pools, k, state, paths.last[s, f], last, out, status)
+
+
+@njit
+def _find_worse(pools: Packed, k: int, state: State, low: np.ndarray, high: np.ndarray) -> None:
+    """Mark the assets that leave pool `k` less at their low than at their high."""
+    kinds, first, end = pools.kinds, pools.start[k], pools.start[k + 1]
+    i = first
+    while i < end:
+        a, more = kinds[i, ASSET], 0.0
+        while i < end and kinds[i, ASSET] == a:
+            more += _left(pools, state, i, i - first, high[a])
+            more -= _left(pools, state, i, i - first, low[a])
+            i += 1
+        state.places[IS_LOW, a] = 1.0 if more >= 0.0 else 0.0
+
+
+@njit
 def _land(pools: Packed, k: int, state: State, paths: JointPaths, g: int) -> bool:
     """Put where jump `g` takes the pool's assets into `there`; whether it moves any of them."""
     kinds = pools.kinds
@@ -401,9 +457,11 @@ def _land(pools: Packed, k: int, state: State, paths: JointPaths, g: int) -> boo
 @njit
 def live(
     pools: Packed, k: int, state: State, paths: JointPaths, s: int, low: np.ndarray,
-    high: np.ndarray, last: np.ndarray, out: np.ndarray, status: np.ndarray,
+    high: np.ndarray, last: np.ndarray, out: np.ndarray, status: np.ndarray, is_worst: bool,
 ) -> int:  # fmt: skip
     """Live pool `k` through scenario `s`, whose day has these extremes and this end (asset,).
+
+    `is_worst` says which rule orders the prices inside a frame.
 
     Returns
     -------
@@ -426,7 +484,11 @@ def live(
             _go(pools, k, state, paths.last[s, f])
         else:
             could |= corner == _FAILS
-            if _frame(pools, k, state, paths, s, f, last, out, status):
+            if is_worst:
+                died = _worst_frame(pools, k, state, paths, s, f, last, out, status)
+            else:
+                died = _frame(pools, k, state, paths, s, f, last, out, status)
+            if died:
                 return DIED | COULD_DIE | TOUCHED
         place = s * n_frames + f
         for g in range(paths.frame_start[place], paths.frame_start[place + 1]):

@@ -84,7 +84,7 @@ def build_options(
     cell : ndarray (position,)
         Cube cell of every position.
     own_cells : ndarray of int
-        Cells that hold nothing but options.
+        Cells that no ladder fills.
     """
     sold = np.flatnonzero(holdings.is_written)
     # Ties keep book order, that is position id.

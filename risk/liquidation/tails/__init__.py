@@ -11,6 +11,7 @@ import xarray as xr
 
 from risk.liquidation.cascade import stay_moved
 from risk.liquidation.columns import Terms
+from risk.liquidation.cross import PoolOutcomes, measure_legs, read_pools
 from risk.liquidation.impact import Impact
 from risk.liquidation.options import Valued, measure_holdings, read_options, value_options
 from risk.liquidation.tails.merged import measure_merged
@@ -37,6 +38,7 @@ def position_tails(
     es_confidence: float = 0.975,
     impact: Impact | None = None,
     valued: Valued | None = None,
+    pooled: PoolOutcomes | None = None,
 ) -> xr.Dataset:
     """Value at risk, expected shortfall, expected deficit and liquidation of every position.
 
@@ -55,6 +57,8 @@ def position_tails(
         What closing does to the price, as given to `build_ladders`.
     valued : Valued, optional
         The options' contracts in these scenarios, if they were valued before.
+    pooled : PoolOutcomes, optional
+        The account pools in these scenarios, if they were lived before.
 
     Returns
     -------
@@ -64,7 +68,7 @@ def position_tails(
         loss beyond the collateral; all USD. `liquidation_probability`, in which a stop that
         closes first does not count. The attributes ``ordered``, ``merged`` and ``stepped`` count
         the positions whose losses came in order, those whose families of losses had to be merged,
-        and those liquidated in steps; options are in none of them.
+        and those liquidated in steps; options and positions in pools are in none of them.
 
     Raises
     ------
@@ -115,8 +119,11 @@ def position_tails(
     if len(holdings.row):
         valued = value_options(contracts, drivers) if valued is None else valued
         measure_holdings(contracts, holdings, valued, weight, tuple(levels), of_options)
-    rows = np.concatenate([terms.row, holdings.row])
-    return _spread(book.num_rows, rows, np.concatenate([found, of_options], axis=1), kind)
+    pools = read_pools(book, list(drivers.asset.values), impact)
+    pool_rows, of_pools = measure_legs(pools, drivers, pooled, weight, tuple(levels))
+    rows = np.concatenate([terms.row, holdings.row, pool_rows])
+    every = np.concatenate([found, of_options, of_pools], axis=1)
+    return _spread(book.num_rows, rows, every, kind)
 
 
 def _closable(terms: Terms) -> Closable:

@@ -32,7 +32,7 @@ FLOOR, RATE, AMOUNT = range(3)
 # Columns of a leg's state.
 NOW_ALPHA, NOW_BETA, IS_OPEN, PAID, CLOSED = range(5)
 # Rows of the places.
-HERE, THERE, COIN = range(3)
+HERE, THERE, COIN, IS_LOW = range(4)
 
 
 class Packed(NamedTuple):
@@ -64,13 +64,13 @@ class State(NamedTuple):
     """What has become of the legs of one pool, and where its assets are now."""
 
     legs: np.ndarray  # (largest number of legs, column)
-    places: np.ndarray  # (here, there or coin, asset); coin is zero between uses
+    places: np.ndarray  # (here, there, coin or is low, asset); coin is zero between uses
 
 
 def new_state(pools: Packed, n_assets: int) -> State:
     """Room for one pool at a time."""
     most = int(np.diff(pools.start).max(initial=1))
-    return State(np.zeros((most, 5)), np.zeros((3, n_assets)))
+    return State(np.zeros((most, 5)), np.zeros((4, n_assets)))
 
 
 @njit
@@ -158,3 +158,111 @@ def find_breach(
             break
         t = max(nearer, begin)
     return t
+
+
+@njit
+def _beside(pools: Packed, k: int, asset: int, x: float) -> tuple[float, float]:
+    """Excess of pool `k` with one asset at `x`, all others at the mark, and its slope; USD."""
+    legs, kinds, tiers = pools.legs, pools.kinds, pools.tiers
+    total, slope = pools.pool[k, CASH], 0.0
+    for i in range(pools.start[k], pools.start[k + 1]):
+        at = x if kinds[i, ASSET] == asset else 1.0
+        total += legs[i, COUNTED] * (legs[i, ALPHA] + legs[i, BETA] * at)
+        need, change = requirement(legs, kinds, tiers, i, at) if legs[i, SIZE] > 0.0 else (0.0, 0.0)
+        total -= need
+        if kinds[i, ASSET] == asset:
+            slope += legs[i, COUNTED] * legs[i, BETA] - change
+    return total, slope
+
+
+@njit
+def _leaves(pools: Packed, k: int, asset: int, x: float, way: float) -> float:
+    """First ratio from `x` on, up if `way` is 1, down if -1, with something left over; or NaN.
+
+    Newton's steps from where a concave function is negative never pass its root.
+    """
+    for _ in range(200):
+        left, slope = _beside(pools, k, asset, x)
+        if left >= 0.0:
+            return x
+        if slope * way <= 0.0:
+            return np.nan
+        nearer = x - left / slope
+        if nearer == x or nearer <= 0.0:
+            return x if nearer == x else np.nan
+        x = nearer
+    return x
+
+
+#: Ratios beyond which no trigger is looked for.
+NEAREST_TO_ZERO, FARTHEST = 1e-6, 1e6
+
+
+@njit
+def find_triggers(pools: Packed, trigger: np.ndarray, bankrupt: np.ndarray) -> None:
+    """Where one asset alone brings its pool to the trigger and to a worth of zero (leg,).
+
+    All other assets stay at the mark. A pool with something left over has a trigger below, above,
+    on both sides (the nearer one is taken) or on none (NaN); for one without, it is the price that
+    would heal it.
+    """
+    legs, kinds = pools.legs, pools.kinds
+    for k in range(len(pools.start) - 1):
+        first, end = pools.start[k], pools.start[k + 1]
+        worth = pools.pool[k, CASH]
+        for i in range(first, end):
+            worth += legs[i, ALPHA] + legs[i, BETA]
+        i = first
+        while i < end:
+            asset, begin, exposure = kinds[i, ASSET], i, 0.0
+            while i < end and kinds[i, ASSET] == asset:
+                exposure += legs[i, BETA]
+                i += 1
+            left, slope = _beside(pools, k, asset, 1.0)
+            if left > 0.0:
+                down, up = np.nan, np.nan
+                if _beside(pools, k, asset, NEAREST_TO_ZERO)[0] < 0.0:
+                    down = _leaves(pools, k, asset, NEAREST_TO_ZERO, 1.0)
+                if _beside(pools, k, asset, FARTHEST)[0] < 0.0:
+                    up = _leaves(pools, k, asset, FARTHEST, -1.0)
+                at = up if np.isnan(down) or up - 1.0 < 1.0 - down else down
+            else:
+                at = _leaves(pools, k, asset, 1.0, 1.0 if slope > 0.0 else -1.0)
+            zero = 1.0 - worth / exposure if exposure != 0.0 else np.nan
+            trigger[begin:i] = at
+            bankrupt[begin:i] = zero if zero > 0.0 else np.nan
+
+
+def pool_figures(pools: Pools) -> dict[str, np.ndarray]:
+    """What the margin table says of pools at the mark.
+
+    Returns
+    -------
+    dict
+        `equity` (pool,), USD, other collateral after its haircut; `required` (pool,), USD, a
+        closing fee in the trigger included; `is_liquidatable` (pool,); `trigger` and `bankrupt`
+        (leg,), price ratios of the leg's asset with all others at the mark, NaN for none.
+    """
+    packed = pack(pools)
+    state = new_state(packed, int(pools.asset.max(initial=0)) + 1)
+    pool = np.repeat(np.arange(pools.n_pools), np.diff(pools.start))
+    value = pools.counted * (pools.alpha + pools.beta)
+    equity = pools.cash + np.bincount(pool, value, pools.n_pools)
+    left = np.empty(pools.n_pools)
+    _measure(packed, state, left)
+    trigger, bankrupt = np.empty(len(pools.row)), np.empty(len(pools.row))
+    find_triggers(packed, trigger, bankrupt)
+    return {
+        "equity": equity,
+        "required": equity - left,
+        "is_liquidatable": np.where(pools.is_strict, left < 0.0, left <= 0.0),
+        "trigger": trigger,
+        "bankrupt": bankrupt,
+    }
+
+
+@njit
+def _measure(pools: Packed, state: State, left: np.ndarray) -> None:
+    for k in range(len(left)):
+        open_pool(pools, k, state)
+        left[k] = excess(pools, k, state, state.places[HERE], 1.0)[0]

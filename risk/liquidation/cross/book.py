@@ -1,0 +1,324 @@
+"""The cross-margined positions of a book, through every scenario by the kernel of last resort."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import xarray as xr
+
+from risk.compiled import njit
+from risk.drivers import JointPaths, joint_bars, slice_drivers
+from risk.liquidation.columns import LIQUIDATED, STOPPED
+from risk.liquidation.cross.kernel import (
+    DIED,
+    TOUCHED,
+    Slopes,
+    dies_surely,
+    find_slopes,
+    is_far,
+    live,
+)
+from risk.liquidation.impact import Impact
+from risk.margin.excess import ASSET, BETA, ROW, SHARE, Packed, State, new_state, pack
+from risk.margin.pooling import build_pools, pooled_rows
+
+#: What a position that closed has, in this order; USD.
+AMOUNTS = ("pnl", "venue_gain", "deficit", "market_cost", "liquidated_notional")
+
+#: Counted per scenario: pools liquidated as the cube has it, with lows and highs together, and
+#: however the assets move inside the frames.
+COUNTS = ("pools_liquidated", "pools_liquidated_together", "pools_liquidated_surely")
+
+#: Scenarios of a record whose joint paths are laid out at a time.
+_AT_ONCE = 512
+
+
+class CrossBook(NamedTuple):
+    """The pools of a book, and the cube cell of every leg (-1: collateral)."""
+
+    pools: Packed
+    cell: np.ndarray  # (leg,)
+
+
+class PoolOutcomes(NamedTuple):
+    """What pools came to in some scenarios, where it is not exposure times move.
+
+    Rows are sorted by scenario and leg; a pool has all its positions or none.
+    """
+
+    scenario: np.ndarray  # (row,)
+    leg: np.ndarray
+    amounts: np.ndarray  # (row, column): `AMOUNTS`
+    status: np.ndarray
+    counts: np.ndarray  # (scenario, column): `COUNTS`
+
+
+def read_pools(book: pa.Table, assets: Sequence[str], impact: Impact | None = None) -> Packed:
+    """The pools of the priced cross-margined positions of a book.
+
+    Parameters
+    ----------
+    book : Table (position,)
+        `risk.schema.BOOK`.
+    assets : sequence of str
+        The drivers' assets.
+    impact : Impact, optional
+        What closing costs; a pool moves no price and is moved by none.
+    """
+    rows = pooled_rows(book)
+    costs = None
+    if impact is not None:
+        part = book.select(["asset", "notional_usd"]).take(pa.array(rows))
+        place = {name: i for i, name in enumerate(assets)}
+        asset = np.array([place[name] for name in part["asset"].to_pylist()], "i8")
+        notional = part["notional_usd"].to_numpy(zero_copy_only=False)
+        alone = replace(impact, own=impact.own + impact.joint)
+        costs = impact.waiting[asset] + alone.own_rate(asset, notional)
+    return pack(build_pools(book, rows, assets, costs))
+
+
+def pool_outcomes(pools: Packed, drivers: xr.Dataset) -> PoolOutcomes:
+    """Live every pool through a driver record, which says no more of a scenario than a bar."""
+    parts = []
+    for start in range(0, drivers.sizes["scenario"], _AT_ONCE):
+        some = slice_drivers(drivers, start, min(start + _AT_ONCE, drivers.sizes["scenario"]))
+        parts.append((start, live_pools(pools, joint_bars(some))))
+    return join_outcomes(parts)
+
+
+def live_pools(pools: Packed, paths: JointPaths) -> PoolOutcomes:
+    """Live every pool through joint paths."""
+    days = np.empty((3, len(paths.low), paths.low.shape[2]))
+    _whole_days(paths, days)
+    state, slopes = new_state(pools, days.shape[2]), find_slopes(pools)
+    counts = np.zeros((days.shape[1], len(COUNTS)), "i4")
+    which, amounts, status, n = _live_all(pools, slopes, state, paths, days, counts)
+    return PoolOutcomes(which[:n, 0], which[:n, 1], amounts[:n], status[:n], counts)
+
+
+def join_outcomes(parts: Sequence[tuple[int, PoolOutcomes]]) -> PoolOutcomes:
+    """Outcomes of consecutive scenarios, each with the number of its first one."""
+    if not parts:
+        none = np.empty(0, "i8")
+        return PoolOutcomes(
+            none, none, np.empty((0, 5)), np.empty(0, "i1"), np.empty((0, len(COUNTS)), "i4")
+        )
+    scenario = np.concatenate([first + part.scenario for first, part in parts])
+    leg, amounts, status, counts = (
+        np.concatenate([part[column] for _, part in parts]) for column in range(1, 5)
+    )
+    return PoolOutcomes(scenario, leg, amounts, status, counts)
+
+
+def take_outcomes(outcomes: PoolOutcomes, index: np.ndarray) -> PoolOutcomes:
+    """The scenarios at `index` (ascending), renumbered by their place in it."""
+    kept = np.flatnonzero(np.isin(outcomes.scenario, index))
+    place = np.searchsorted(index, outcomes.scenario[kept])
+    leg, amounts, status = outcomes.leg[kept], outcomes.amounts[kept], outcomes.status[kept]
+    return PoolOutcomes(place, leg, amounts, status, outcomes.counts[index])
+
+
+def put_outcomes(outcomes: PoolOutcomes, index: np.ndarray, some: PoolOutcomes) -> PoolOutcomes:
+    """The same outcomes with those of the scenarios at `index` (ascending) replaced."""
+    kept = np.flatnonzero(~np.isin(outcomes.scenario, index))
+    scenario = np.concatenate([outcomes.scenario[kept], index[some.scenario]])
+    leg = np.concatenate([outcomes.leg[kept], some.leg])
+    order = np.lexsort((leg, scenario))
+    amounts = np.concatenate([outcomes.amounts[kept], some.amounts])
+    status = np.concatenate([outcomes.status[kept], some.status])
+    counts = outcomes.counts.copy()
+    counts[index] = some.counts
+    return PoolOutcomes(scenario[order], leg[order], amounts[order], status[order], counts)
+
+
+def add_pools(
+    cross: CrossBook,
+    drivers: xr.Dataset,
+    outputs: dict[str, np.ndarray],
+    is_wide: bool,
+    outcomes: PoolOutcomes | None = None,
+) -> None:
+    """Add a book's pools to the variables of the cube.
+
+    Parameters
+    ----------
+    cross : CrossBook
+    drivers : Dataset
+    outputs : dict of ndarray (cell, scenario)
+        In the order of `risk.schema.CUBE`; changed in place.
+    is_wide : bool
+        False: venue gain and market cost are not wanted, and their arrays may be short.
+    outcomes : PoolOutcomes, optional
+        Of these scenarios, if they are already known.
+    """
+    if not len(cross.cell):
+        return
+    if not is_wide:
+        shape = outputs["pnl"].shape
+        outputs = outputs | {name: np.empty(shape) for name in ("venue_gain", "market_cost")}
+    if outcomes is None:
+        outcomes = pool_outcomes(cross.pools, drivers)
+    last = np.ascontiguousarray(drivers["last"].values.T)
+    _add_moves(cross.pools, cross.cell, last, outputs["pnl"])
+    _add_outcomes(cross.pools, cross.cell, last, outcomes, tuple(outputs.values()))
+
+
+def leg_outcomes(
+    pools: Packed, drivers: xr.Dataset, outcomes: PoolOutcomes | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every cross-margined position in every scenario; for a few scenarios only.
+
+    Returns
+    -------
+    row : ndarray of int (position,)
+        Rows of the book, ascending.
+    amounts : ndarray (5, scenario, position)
+        `AMOUNTS`, USD.
+    status : ndarray (scenario, position)
+    """
+    legs = position_legs(pools)
+    n = drivers.sizes["scenario"]
+    amounts, status = np.zeros((5, n, len(legs))), np.zeros((n, len(legs)), "i1")
+    if not len(legs):
+        return pools.kinds[legs, ROW], amounts, status
+    if outcomes is None:
+        outcomes = pool_outcomes(pools, drivers)
+    last = np.ascontiguousarray(drivers["last"].values.T)
+    for place, leg in enumerate(legs.tolist()):
+        amounts[0, :, place] = leg_moves(pools, leg, last)
+    position = np.full(len(pools.legs), -1)
+    position[legs] = np.arange(len(legs))
+    at = (outcomes.scenario, position[outcomes.leg])
+    amounts[:, at[0], at[1]] = outcomes.amounts.T
+    status[at] = outcomes.status
+    return pools.kinds[legs, ROW], amounts, status
+
+
+def position_legs(pools: Packed) -> np.ndarray:
+    """The legs that are positions, in the order of their rows of the book."""
+    legs = np.flatnonzero(pools.kinds[:, ROW] >= 0)
+    return legs[np.argsort(pools.kinds[legs, ROW])]
+
+
+def leg_moves(pools: Packed, leg: int, last: np.ndarray) -> np.ndarray:
+    """P&L (scenario,) of a position in a pool that nothing happens to; `last` (asset, scenario)."""
+    out = np.zeros(last.shape[1])
+    k = int(np.searchsorted(pools.start, leg, side="right")) - 1
+    _move(pools, k, leg, last, out)
+    return out
+
+
+@njit
+def _move(pools: Packed, k: int, i: int, last: np.ndarray, out: np.ndarray) -> None:
+    """Add position `i`'s own move and its share of what the pool's other holdings gained."""
+    legs, kinds = pools.legs, pools.kinds
+    price, beta = last[kinds[i, ASSET]], legs[i, BETA]
+    for s in range(len(out)):
+        out[s] += beta * (price[s] - 1.0)
+    for j in range(pools.start[k], pools.start[k + 1]):
+        if kinds[j, ROW] < 0 and legs[j, BETA] != 0.0:
+            price, beta = last[kinds[j, ASSET]], legs[i, SHARE] * legs[j, BETA]
+            for s in range(len(out)):
+                out[s] += beta * (price[s] - 1.0)
+
+
+@njit
+def _add_moves(pools: Packed, cell: np.ndarray, last: np.ndarray, pnl: np.ndarray) -> None:
+    for k in range(len(pools.start) - 1):
+        for i in range(pools.start[k], pools.start[k + 1]):
+            if pools.kinds[i, ROW] >= 0:
+                _move(pools, k, i, last, pnl[cell[i]])
+
+
+@njit
+def _add_outcomes(
+    pools: Packed, cell: np.ndarray, last: np.ndarray, outcomes: PoolOutcomes,
+    outputs: tuple[np.ndarray, ...],
+) -> None:  # fmt: skip
+    legs, kinds = pools.legs, pools.kinds
+    pnl, venue_gain, deficit, market_cost, liquidations, stops, notional = outputs
+    pool_of = np.empty(len(legs), np.int64)
+    for k in range(len(pools.start) - 1):
+        pool_of[pools.start[k] : pools.start[k + 1]] = k
+    for r in range(len(outcomes.scenario)):
+        s, i = outcomes.scenario[r], outcomes.leg[r]
+        c, k = cell[i], pool_of[i]
+        moved = legs[i, BETA] * (last[kinds[i, ASSET], s] - 1.0)
+        for j in range(pools.start[k], pools.start[k + 1]):
+            if kinds[j, ROW] < 0:
+                moved += legs[i, SHARE] * legs[j, BETA] * (last[kinds[j, ASSET], s] - 1.0)
+        pnl[c, s] += outcomes.amounts[r, 0] - moved
+        venue_gain[c, s] += outcomes.amounts[r, 1]
+        deficit[c, s] += outcomes.amounts[r, 2]
+        market_cost[c, s] += outcomes.amounts[r, 3]
+        liquidated = outcomes.status[r] == LIQUIDATED
+        liquidations[c, s] += liquidated
+        stops[c, s] += outcomes.status[r] == STOPPED
+        notional[c, s] += outcomes.amounts[r, 4]
+
+
+@njit
+def _whole_days(paths: JointPaths, days: np.ndarray) -> None:
+    """Low, high and last (3, scenario, asset) of whole paths."""
+    n_frames = paths.low.shape[1]
+    for s in range(days.shape[1]):
+        for a in range(days.shape[2]):
+            low, high = 1.0, 1.0
+            for f in range(n_frames):
+                low, high = min(low, paths.low[s, f, a]), max(high, paths.high[s, f, a])
+            days[0, s, a], days[1, s, a] = low, high
+            days[2, s, a] = paths.last[s, n_frames - 1, a]
+        # A jump is where the next frame begins; after the last frame it is where the path ends.
+        for f in range(n_frames):
+            for g in range(
+                paths.frame_start[s * n_frames + f], paths.frame_start[s * n_frames + f + 1]
+            ):
+                for j in range(paths.jump_start[g], paths.jump_start[g + 1]):
+                    a, x = paths.jump_asset[j], paths.jump_to[j]
+                    days[0, s, a], days[1, s, a] = min(days[0, s, a], x), max(days[1, s, a], x)
+                    if f == n_frames - 1:
+                        days[2, s, a] = x
+
+
+@njit
+def _live_all(
+    pools: Packed, slopes: Slopes, state: State, paths: JointPaths, days: np.ndarray,
+    counts: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:  # fmt: skip
+    kinds = pools.kinds
+    out, status = np.empty((len(pools.legs), 5)), np.zeros(len(pools.legs), np.int8)
+    which, amounts, statuses = (
+        np.empty((256, 2), np.int64),
+        np.empty((256, 5)),
+        np.empty(256, np.int8),
+    )
+    n = 0
+    for s in range(days.shape[1]):
+        low, high, last = days[0, s], days[1, s], days[2, s]
+        for k in range(len(pools.start) - 1):
+            if is_far(slopes, k, low, high):
+                continue
+            code = live(pools, k, state, paths, s, low, high, last, out, status, True)
+            if code & TOUCHED == 0:
+                continue
+            first, end = pools.start[k], pools.start[k + 1]
+            while n + end - first > len(which):
+                which = np.concatenate((which, np.empty_like(which)))
+                amounts = np.concatenate((amounts, np.empty_like(amounts)))
+                statuses = np.concatenate((statuses, np.empty_like(statuses)))
+            for i in range(first, end):
+                if kinds[i, ROW] < 0:
+                    continue
+                which[n, 0], which[n, 1] = s, i
+                amounts[n], statuses[n] = out[i], status[i]
+                n += 1
+            if code & DIED:
+                counts[s, 0] += 1
+                code = live(pools, k, state, paths, s, low, high, last, out, status, False)
+                counts[s, 1] += code & DIED != 0
+                counts[s, 2] += dies_surely(pools, k, state, paths, s)
+    return which, amounts, statuses, n

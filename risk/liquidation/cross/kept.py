@@ -1,0 +1,61 @@
+"""What a block keeps of its account pools, so that positions can be measured over all blocks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from risk.liquidation.cross.book import PoolOutcomes, join_outcomes
+
+
+def save_outcomes(folder: Path, name: str, outcomes: PoolOutcomes) -> str:
+    """Write the outcomes of one block under its name; returns their checksum."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, values in _pack(outcomes).items():
+        np.save(folder / f"{name}.{part}.npy", values, allow_pickle=False)
+    return _digest(outcomes)
+
+
+def check_outcomes(folder: Path, name: str, checksum: str) -> bool:
+    """Whether the outcomes are still what `save_outcomes` wrote."""
+    try:
+        return _digest(_read(folder, name)) == checksum
+    except (OSError, ValueError):
+        return False
+
+
+def load_outcomes(folder: Path, names: Iterable[str]) -> PoolOutcomes:
+    """Join the outcomes of consecutive blocks, in the order of `names`."""
+    parts, first = [], 0
+    for name in names:
+        part = _read(folder, name)
+        parts.append((first, part))
+        first += len(part.counts)
+    return join_outcomes(parts)
+
+
+def _pack(outcomes: PoolOutcomes) -> dict[str, np.ndarray]:
+    where = (outcomes.scenario, outcomes.leg, outcomes.status)
+    rows = np.stack([*(column.astype("f8") for column in where), *outcomes.amounts.T])
+    return {"rows": rows, "counts": outcomes.counts}
+
+
+def _read(folder: Path, name: str) -> PoolOutcomes:
+    rows, counts = (
+        np.load(folder / f"{name}.{part}.npy", allow_pickle=False) for part in ("rows", "counts")
+    )
+    scenario, leg, status = rows[:3]
+    amounts = np.ascontiguousarray(rows[3:].T)
+    return PoolOutcomes(
+        scenario.astype("i8"), leg.astype("i8"), amounts, status.astype("i1"), counts
+    )
+
+
+def _digest(outcomes: PoolOutcomes) -> str:
+    digest = hashlib.sha256()
+    for values in _pack(outcomes).values():
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
