@@ -26,8 +26,8 @@ from tests.test_pipeline import assert_same, write_config
 pytestmark = pytest.mark.drill
 
 ROOT = Path(__file__).resolve().parents[1]
-#: How often a whole night is killed; `make drill` asks for more than a merge does.
-N_KILLS = int(os.environ.get("BULKHEAD_DRILL_KILLS", "6"))
+#: How often a whole night is killed: once in every stage, or as often as `make drill` asks.
+N_KILLS = int(os.environ.get("BULKHEAD_DRILL_KILLS", "7"))
 SEED = 20250629
 
 
