@@ -102,13 +102,13 @@ class Authority:
 class Cluster:
     """A scheduler and workers, each a process started by dask's own commands."""
 
-    def __init__(self, folder, authority, stack):
+    def __init__(self, folder, authority, stack, **environment):
         self.folder, self.authority, self._stack = folder, authority, stack
         known = folder / "scheduler.json"
         scheduler = self._start(
             [DASK, "scheduler", "--protocol", "tls", "--host", "0.0.0.0", "--port", "0",
              "--no-dashboard", "--scheduler-file", str(known), *authority.options],
-            "scheduler",
+            "scheduler", **environment,
         )  # fmt: skip
         wait_for(known.exists, scheduler)
         wait_for(known.read_text, scheduler)
@@ -294,6 +294,17 @@ def test_a_worker_whose_sources_differ_is_refused_by_its_address_and_both_versio
     config = config_of(tmp_path, sample, address=cluster.address, tls=authority.tls)
     with pytest.raises(RunError, match=r"worker tls://\S+ began with version \w{16} .* \w{16}; "):
         pipeline.run(load_config(config))
+
+
+def test_a_scheduler_that_gets_no_worker_ends_the_night_when_dask_is_told_so(
+    sample, authority, tmp_path
+):
+    with ExitStack() as stack:
+        limit = {"DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT": "1s"}
+        empty = Cluster(tmp_path, authority, stack, **limit)
+        config = config_of(tmp_path, sample, address=empty.address, tls=authority.tls)
+        with pytest.raises(RunError, match=r"the dask scheduler has no worker .*; start some"):
+            pipeline.run(load_config(config))
 
 
 def refused(sample, refusing, authority, folder, change):

@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 from hypothesis import given
@@ -115,6 +116,31 @@ def test_workers_killed_at_random_moments_cost_one_block_each(
     assert len(set(killed)) == n_kills
     assert set(attempts(tmp_path)) == {block.key for block in blocks}
     assert len(attempts(tmp_path)) <= n + n_kills
+
+
+@pytest.mark.drill
+def test_workers_that_dask_gives_up_are_replaced(tmp_path, monkeypatch):
+    """It gives a dead one 15 s to come back, which a busy machine may not do; here, none."""
+    monkeypatch.setattr("risk.engine.clients._LOOK_SECONDS", 0.5)
+    blocks = plan_blocks({"a": 60}, 1)
+    workers = Workers(2)
+
+    def kill():
+        while len(list((tmp_path / "blocks").glob("*.json"))) < 5:
+            time.sleep(0.01)
+        for one in workers.cluster().workers.values():
+            os.kill(one.pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1ms"}):
+        killer.start()
+        try:
+            run_blocks(toy.slow_square, toy.check, str(tmp_path), blocks, workers=workers)
+        finally:
+            killer.join()
+            workers.close()
+    assert set(attempts(tmp_path)) == {block.key for block in blocks}
+    assert len(attempts(tmp_path)) <= len(blocks) + 2
 
 
 @pytest.mark.slow

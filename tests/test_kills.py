@@ -26,8 +26,8 @@ from tests.test_pipeline import assert_same, write_config
 pytestmark = pytest.mark.drill
 
 ROOT = Path(__file__).resolve().parents[1]
-#: How often a whole night is killed; `make drill` asks for more than a merge does.
-N_KILLS = int(os.environ.get("BULKHEAD_DRILL_KILLS", "6"))
+#: How often a whole night is killed: once in every stage, or as often as `make drill` asks.
+N_KILLS = int(os.environ.get("BULKHEAD_DRILL_KILLS", "7"))
 SEED = 20250629
 
 
@@ -56,7 +56,8 @@ def config_of(folder, sample, **execution):
 def finished(sample, tmp_path_factory):
     """The night, undisturbed, in this process."""
     folder = tmp_path_factory.mktemp("plain")
-    return pipeline.run(load_config(config_of(folder, sample, executor="plain")))
+    config = load_config(config_of(folder, sample, executor="plain"))
+    return pipeline.run(config, clock=time.perf_counter)
 
 
 def below(folder):
@@ -129,25 +130,23 @@ class Night:
         return self.STAGES[min(self.n_done, len(self.STAGES) - 1)]
 
 
-def moments(n, seed):
+def moments(seed):
     """(stage, share of it, whether the group is killed): every stage as often, in any order."""
     draws = random.Random(seed)
-    stages = [Night.STAGES[i % len(Night.STAGES)] for i in range(n)]
-    draws.shuffle(stages)
-    return [(stage, draws.random(), draws.random() < 0.75) for stage in stages]
+    while True:
+        for stage in draws.sample(Night.STAGES, len(Night.STAGES)):
+            yield stage, draws.random(), draws.random() < 0.75
 
 
 def test_a_night_killed_at_random_moments_gives_the_same_bytes(sample, finished, tmp_path):
     """Law 5, over kills: in any stage, the workers included, then a run to the end."""
     config = config_of(tmp_path, sample, executor="dask", workers=2)
     out = tmp_path / "runs"
-    clock = time.perf_counter
-    timed = pipeline.run(load_config(config, out=tmp_path / "timed"), clock=clock)
-    assert_same(finished, timed)
-    lasts = timed.manifest["timings"] | {"publish": 0.2}
+    lasts = finished.manifest["timings"] | {"publish": 0.2}
     landed, orphaned = [], []
-    planned = moments(N_KILLS, SEED)
-    for stage, share, whole in planned:
+    planned = moments(SEED)
+    while len(landed) < N_KILLS:
+        stage, share, whole = next(planned)
         night = Night(config)
         if night.reaches(stage, out):
             time.sleep(share * lasts[stage])
@@ -156,7 +155,6 @@ def test_a_night_killed_at_random_moments_gives_the_same_bytes(sample, finished,
             night.end()
             assert_same(finished, open_run(out))
             shutil.rmtree(out)
-            landed.append("after the end")
             continue
         night.kill(whole=whole)
         for run in list_runs(out):
@@ -172,11 +170,48 @@ def test_a_night_killed_at_random_moments_gives_the_same_bytes(sample, finished,
     for place, night in orphaned:
         landed[place] = f"{night.end()}, driver alone"
     assert_same(finished, run)
-    assert below(out) == below(tmp_path / "timed"), "no lock, no draft, no folder is left"
+    assert below(out) == below(finished.path.parents[1]), "no lock, no draft, no folder is left"
     print(f"\n{len(landed)} kills, seed {SEED}:")
     for name, n in sorted(Counter(landed).items()):
         print(f"  {n:3} {name}")
-    assert len([name for name in landed if name != "after the end"]) >= N_KILLS - N_KILLS // 4
+
+
+@pytest.mark.skipif(N_KILLS < 12, reason="minutes: `make drill` does it")
+def test_a_night_killed_before_random_changes_of_files_gives_the_same_bytes(
+    sample, finished, tmp_path
+):
+    """Moments by what is written instead of by the clock: short stages get their share."""
+    out = tmp_path / "runs"
+    config = config_of(tmp_path, sample, executor="plain")
+
+    def start(n):
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.killed_at", "run", str(config)],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+            env=os.environ | {"BULKHEAD_KILL_AT": str(n), "BULKHEAD_KILL_BELOW": str(out)},
+        )  # fmt: skip
+        last = done.stderr.splitlines()[-1]
+        assert done.returncode == -signal.SIGKILL or last.startswith("changes "), done.stderr
+        return last
+
+    def check_and_remove():
+        assert_same(finished, open_run(out))
+        assert below(out) == below(finished.path.parents[1]), "no lock, no draft, no folder is left"
+        shutil.rmtree(out)
+
+    total = int(start(0).split()[1])
+    check_and_remove()
+    draws = random.Random(SEED + 2)
+    killed = []
+    while len(killed) < N_KILLS // 2:
+        last = start(draws.randrange(1, total + 1))
+        if last.startswith("killed"):
+            killed.append(last)
+        else:
+            check_and_remove()
+    start(0)
+    check_and_remove()
+    print(f"\n{len(killed)} kills among {total} changes, seed {SEED + 2}:", *killed, sep="\n  ")
 
 
 def test_workers_of_a_night_killed_at_random_moments_cost_one_block_each(

@@ -205,7 +205,7 @@ def test_files_of_a_block_that_failed_half_way_are_not_the_next_ones(tmp_path, w
 def test_an_address_that_cannot_be_written_is_refused_before_any_block(tmp_path, workspace):
     (tmp_path / "file").touch()
     for address in (str(tmp_path / "file/below"), "gopher://somewhere"):
-        with pytest.raises(ConfigError, match=r"execution\.shared .* cannot be written"):
+        with pytest.raises(ConfigError, match=r"execution\.shared .* cannot be used"):
             run_blocks(
                 toy.scaled, toy.check_scaled, str(workspace), BLOCKS,
                 shared=address, reads=toy.READS,

@@ -9,6 +9,7 @@ import socket
 import threading
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import urlsplit, urlunsplit
 
 #: Bytes copied at a time.
 _PIECE = 1 << 22
@@ -38,6 +39,20 @@ class Address:
         else:
             self._store, self._base = fs.LocalFileSystem(), str(Path(address).absolute())
         self._is_folder = isinstance(self._store, fs.LocalFileSystem)
+
+    @staticmethod
+    def below(address: str, name: str) -> str:
+        """A folder of an address; the query of a URL stays behind the path.
+
+        Examples
+        --------
+        >>> Address.below("s3://bucket/risk?region=eu-west-1", "night")
+        's3://bucket/risk/night?region=eu-west-1'
+        """
+        if "://" not in address:
+            return f"{address.rstrip('/')}/{name}"
+        parts = urlsplit(address)
+        return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}"))
 
     def put(self, name: str, source: Path) -> None:
         """Copy a file to the address."""

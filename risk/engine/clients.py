@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event
 from typing import TYPE_CHECKING
 
 from risk.errors import ConfigError, RunError
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 #: Deaths of workers a block may be around for before it is held responsible.
 _ALLOWED_FAILURES = 3
+#: Seconds between two looks at whether a worker process is gone for good.
+_LOOK_SECONDS = 2.0
+#: How long blocks wait for a worker when there is none; then the run fails, and can be resumed.
+_NO_WORKERS = "10 minutes"
 
 
 class Workers:
@@ -52,6 +57,28 @@ class Workers:
                 "set executor: plain, or, in a script, call it below `if __name__ == '__main__':`"
             ) from error
 
+    @contextmanager
+    def kept_up(self) -> Iterator[LocalCluster]:
+        """The cluster; meanwhile, processes that died are replaced.
+
+        dask starts a dead worker again, but gives it up where that takes longer than 15 s, as it
+        may on a busy machine, or where it dies once more while it starts. A run whose last worker
+        went that way would wait for ever.
+        """
+        cluster, over = self.cluster(), Event()
+
+        def look() -> None:
+            while not over.wait(_LOOK_SECONDS):
+                cluster.scale(self._n)  # nothing happens while all are there
+
+        with ThreadPoolExecutor(1, "look after workers") as thread:
+            looking = thread.submit(look)
+            try:
+                yield cluster
+            finally:
+                over.set()
+        looking.result()
+
     def stop(self) -> None:
         """Begin to stop them; they can be started again."""
         if self._cluster is not None:
@@ -68,7 +95,8 @@ def _local_cluster(n: int, preload: list[str]) -> LocalCluster:
     import dask
     from distributed import LocalCluster
 
-    with dask.config.set({"distributed.scheduler.allowed-failures": _ALLOWED_FAILURES}):
+    settings = {"allowed-failures": _ALLOWED_FAILURES, "no-workers-timeout": _NO_WORKERS}
+    with dask.config.set({f"distributed.scheduler.{key}": it for key, it in settings.items()}):
         return LocalCluster(
             n_workers=n,
             threads_per_worker=1,
@@ -91,7 +119,7 @@ def local_client(workers: int | Workers) -> Iterator[Client]:
 
     started = Workers(workers) if isinstance(workers, int) else workers
     try:
-        with Client(started.cluster()) as client:
+        with started.kept_up() as cluster, Client(cluster) as client:
             yield client
     finally:
         if started is not workers:

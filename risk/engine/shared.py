@@ -120,7 +120,7 @@ def publish(
     }
     content = json.dumps(listing, sort_keys=True).encode()
     shared = Shared(folder_of(address, workspace), hashlib.sha256(content).hexdigest(), cache)
-    try:
+    with _usable(address):
         there = Address(shared.address)
         known = there.sizes("inputs")
 
@@ -132,24 +132,32 @@ def publish(
         # One of each content: two writers of one name would be in each other's way.
         _in_threads(put, {digest: name for name, (digest, _) in listing.items()}.values())
         there.put_bytes(f"inputs/{shared.digest}.json", content)
+    return shared
+
+
+@contextmanager
+def _usable(address: str) -> Iterator[None]:
+    """Say that the driver cannot use the address."""
+    try:
+        yield
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"execution.shared {address}: cannot be written ({error}); give a folder or an object "
+            f"execution.shared {address}: cannot be used ({error}); give a folder or an object "
             "store that this machine and all workers can read and write"
         ) from error
-    return shared
 
 
 def folder_of(address: str, workspace: Path) -> str:
     """Folder of a run at a shared address: by where the run lies, so that a restart finds it."""
     place = f"{socket.gethostname()}\0{workspace.resolve()}"
-    return f"{address.rstrip('/')}/run-{hashlib.sha256(place.encode()).hexdigest()[:16]}"
+    return Address.below(address, f"run-{hashlib.sha256(place.encode()).hexdigest()[:16]}")
 
 
 def finished_blocks(shared: Shared, blocks: Sequence[Block]) -> list[Block]:
     """Those of the blocks whose results wait to be collected."""
     # Listed once: a file system that remembers what was not there is not asked name by name.
-    waiting = Address(shared.address).sizes(f"results/{shared.digest[:16]}")
+    with _usable(shared.address):
+        waiting = Address(shared.address).sizes(f"results/{shared.digest[:16]}")
     return [block for block in blocks if f"{block.key}.json" in waiting]
 
 
@@ -173,7 +181,7 @@ def collect(shared: Shared, workspace: Path, block: Block) -> Mapping[str, str]:
             if _digest(draft) != digest:
                 raise ValueError(f"{name} is damaged")
             os.replace(draft, target)
-    except (OSError, ValueError, KeyError) as error:
+    except (FileNotFoundError, ValueError, KeyError) as error:
         there.remove(receipt)
         raise RunError(
             f"block {block.key}: its results at execution.shared {shared.address} cannot be "
@@ -191,7 +199,8 @@ def forget(shared: Shared, block: Block) -> None:
 
 def withdraw(address: str, workspace: Path) -> None:
     """Remove whatever a run left at the shared address."""
-    Address(folder_of(address, workspace)).remove("")
+    with _usable(address):
+        Address(folder_of(address, workspace)).remove("")
 
 
 class _Local:
