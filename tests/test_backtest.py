@@ -43,6 +43,11 @@ def forecasts(market_data):
 # Exceedances
 
 
+def test_no_exceedance_is_green_however_few_the_days():
+    assert [traffic_light(0, n, 0.99).zone for n in (1, 4, 250)] == ["green"] * 3
+    assert traffic_light(1, 4, 0.99).zone == "yellow"
+
+
 def test_a_missing_day_counts_as_an_exceedance_and_an_equal_loss_does_not():
     pnl = [-2.0, -2.000001, 5.0, None, 1.0]
     var = [2.0, 2.0, 2.0, 2.0, math.nan]

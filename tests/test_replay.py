@@ -18,10 +18,10 @@ from risk.config import Config
 from risk.engine import run_blocks
 from risk.errors import ConfigError, DataError
 from risk.market.history import load_history
-from risk.replay import backtest, backtest_facts, judge
+from risk.replay import backtest, backtest_facts, judge, judge_attribution
 from risk.replay.forecast import fit_models, scenario_plan
 from risk.replay.night import TABLES, check_night
-from risk.replay.tables import DAYS, TESTS
+from risk.replay.tables import ATTRIBUTION, DAYS, TESTS
 from risk.sample import write_sample
 from risk.schema import HISTORY
 from tests.makers import AS_OF, RULES, drop_options, write_history, write_snapshot, write_venues
@@ -489,7 +489,8 @@ def test_a_proxied_asset_is_held_against_its_real_move(young_asset, tmp_path):
             for name in ("hypothetical_usd", "theoretical_usd")
         )
         expected = tests_of.pnl_attribution(real, model)
-        assert (row["statistic"], row["zone"]) == (expected.spearman, expected.zone)
+        assert (row["statistic"], row["zone"]) == (expected.spearman, None)
+        assert row["note"] == "no zone: its limits are for 250 days"
         assert row["n_days"] == 13
         distance = tests[f"pnl_attribution.{of}.kolmogorov_smirnov"]
         assert distance["statistic"] == expected.kolmogorov_smirnov
@@ -518,6 +519,22 @@ def test_the_theoretical_pnl_is_beta_times_the_market_by_hand(young_asset, tmp_p
     closes = load_history(tmp_path / "history", night + dt.timedelta(days=1))["close"]
     move_of_btc = float(closes.sel(asset="BTC")[-1] / closes.sel(asset="BTC")[-2]) - 1
     assert row["proxied_theoretical_usd"] == pytest.approx(600 * 150 * beta * move_of_btc)
+
+
+def test_a_year_of_attribution_has_a_zone():
+    rng = np.random.default_rng(1)
+    real = rng.normal(0, 1, 250)
+    model = 0.9 * real + 0.1 * rng.normal(0, 1, 250)
+    rows = [
+        {"night": AS_OF, "day": AS_OF, "proxied": "SOL", "proxied_share": 0.5,
+         "hypothetical_usd": a, "theoretical_usd": b, "proxied_hypothetical_usd": a,
+         "proxied_theoretical_usd": -b}
+        for a, b in zip(real, model, strict=True)
+    ]  # fmt: skip
+    found = judge_attribution(pa.Table.from_pylist(rows, schema=ATTRIBUTION)).to_pylist()
+    zones = {row["test"]: row["zone"] for row in found}
+    assert zones["pnl_attribution.book.spearman"] == tests_of.pnl_attribution(real, model).zone
+    assert zones["pnl_attribution.proxied.kolmogorov_smirnov"] == "red"
 
 
 def test_without_a_proxy_attribution_is_not_applicable(four_windows):

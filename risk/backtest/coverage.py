@@ -198,7 +198,7 @@ def traffic_light(n_exceedances: int, n_observations: int, confidence: float) ->
     """Basel's zones for any number of days and level.
 
     Yellow begins at the smallest count whose cumulative binomial probability reaches 95 %, red
-    where it reaches 99.99 %.
+    where it reaches 99.99 %. No exceedance at all is green, however few the days.
 
     Parameters and errors are those of `kupiec`.
 
@@ -220,5 +220,8 @@ def traffic_light(n_exceedances: int, n_observations: int, confidence: float) ->
     x, n = check_counts(n_exceedances, n_observations)
     count = stats.binom(n, 1.0 - check_confidence(confidence))
     below = float(count.cdf(x))
+    # Of few days even none is more than 95 % likely, but no exceedance speaks against no forecast.
     zone = "red" if below >= RED_FROM else "yellow" if below >= YELLOW_FROM else "green"
+    if x == 0:
+        zone = "green"
     return TrafficLight(zone, below, float(count.sf(x - 1)))

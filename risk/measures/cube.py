@@ -238,20 +238,25 @@ def _pnl_measures(
     columns["expected_shortfall_contribution"] = np.empty(shape)
     columns["pnl_mean"] = _mean(sums, weights)
     tails = [np.flatnonzero(share) for share in shares]
-    is_simple = weights is None and (design is None or isinstance(design, Independent))
+    is_unordered = design is None or isinstance(design, Independent)
+    is_simple = weights is None and is_unordered
     for row, pnl in enumerate(sums):
-        losses = 0.0 - pnl
+        losses, chance = 0.0 - pnl, weights
         if is_simple:
             losses.sort()
+        elif weights is not None and is_unordered:
+            # Sorted once: what every level sorts again is then in order.
+            order = np.argsort(losses, kind="stable")
+            losses, chance = losses[order], weights[order]
         for column, level in enumerate(confidences):
             at = row, column
-            measured = tail_of(losses, level, weights)
+            measured = tail_of(losses, level, chance)
             columns["value_at_risk"][at], columns["expected_shortfall"][at] = measured
             if design is not None:
                 found = (
                     [ends(losses, level, COVERAGE) for ends in _ENDS.values()]
                     if is_simple
-                    else dependent_ends(losses, level, COVERAGE, weights, design)
+                    else dependent_ends(losses, level, COVERAGE, chance, design)
                 )
                 for key, (low, high) in zip(_ENDS, found, strict=True):
                     columns[f"{key}_low"][at], columns[f"{key}_high"][at] = low, high

@@ -20,6 +20,9 @@ from risk.schema import FACTS
 #: Lags of the dynamic quantile test and of the conditional Du-Escanciano test.
 DQ_LAGS, DE_LAGS = 4, 1
 
+#: Days the zones of P&L attribution are defined for (MAR32.20).
+ATTRIBUTION_DAYS = 250
+
 
 def judge(days: pa.Table) -> pa.Table:
     """Tests and scores of every scenario set and level.
@@ -211,15 +214,18 @@ def judge_attribution(nights: pa.Table) -> pa.Table:
     Table
         Schema TESTS, under the historical set: `pnl_attribution.<of>.spearman` and
         `.kolmogorov_smirnov` with their zone, of the whole ``book`` and of its ``proxied``
-        positions alone.
+        positions alone. There is no zone below `ATTRIBUTION_DAYS` days: its limits are made for
+        that many, and a distance of n days is a multiple of 1 / n.
     """
     rows: list[dict[str, Any]] = []
     n = nights.num_rows
     for of, (hypothetical, theoretical) in attribution_pairs(nights).items():
-        found, note = None, "not applicable: no asset of the book is proxied"
+        found, zone, note = None, None, "not applicable: no asset of the book is proxied"
         if n:
             try:
                 found = backtest.pnl_attribution(hypothetical, theoretical)
+                zone = found.zone if n >= ATTRIBUTION_DAYS else None
+                note = f"no zone: its limits are for {ATTRIBUTION_DAYS} days"
             except ValueError as error:
                 note = f"not available: {error}"
         for part in ("spearman", "kolmogorov_smirnov"):
@@ -229,8 +235,8 @@ def judge_attribution(nights: pa.Table) -> pa.Table:
                     f"pnl_attribution.{of}.{part}",
                     n,
                     statistic=getattr(found, part) if found else None,
-                    zone=found.zone if found else None,
-                    note=None if found else note,
+                    zone=zone,
+                    note=None if zone else note,
                 )
             )
     return pa.Table.from_pylist(rows, schema=TESTS)

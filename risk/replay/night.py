@@ -108,7 +108,9 @@ def replay_night(inputs: Inputs, night: dt.date) -> dict[str, pa.Table]:
     drivers = day_drivers(moves, assets, night, inputs.plan["gap"])
     realised = walk(inputs.ladders, drivers).isel(scenario=0)
     pnl = float(realised.pnl.sum()) if is_known else np.nan
-    notional = np.array([inputs.plan["notional_usd"][name] for name in assets])
+    # A coin that only stands as collateral has a price and no notional.
+    by_asset = {name: inputs.plan["notional_usd"].get(name, 0.0) for name in assets}
+    notional = np.array(list(by_asset.values()))
     share = float(notional[priced].sum() / notional.sum())
 
     marked = day_ratios(inputs.marks, night, assets)
@@ -163,7 +165,7 @@ def replay_night(inputs: Inputs, night: dt.date) -> dict[str, pa.Table]:
         proxied = proxied_assets(past, replayed["windows"], held)
         if proxied:
             theory = proxy_moves(moves, inputs.history, night, assets, proxied, models)
-            known = {name: inputs.plan["notional_usd"][name] for name in held}
+            known = {name: by_asset[name] for name in held}
             attribution.append(
                 attribution_row(
                     base, inputs.ladders, realised, theory, proxied, inputs.plan["gap"], known

@@ -32,14 +32,16 @@ def text_tables(run: Run) -> tuple[TextTable, ...]:
         pq.read_table(run.path / f"{name}.parquet", partitioning=None)
         for name in ("days", "tests", "calibration", "liquidations", "attribution")
     )
-    return (
+    tables = (
         _tests(days, tests, ", SYNTHETIC" if run.is_synthetic else ""),
         _scores(tests),
         _exceedances(days),
         _attribution(tests, attributed),
         _counts(counts, tests),
-        _bars(nights),
     )
+    # Without marks the daily bars would be compared with themselves.
+    has_marks = any(name.startswith("marks/") for name in run.manifest["inputs"])
+    return (*tables, _bars(nights)) if has_marks else tables
 
 
 def _tests(days: pa.Table, tests: pa.Table, mark: str) -> TextTable:
