@@ -23,6 +23,7 @@ HISTORICAL = {"historical": {"windows": 260, "gap": 0.3}}
 LIMITS = """limits:
   - {name: Notional, measure: margin.gross_notional, scope: all, warning: 1, breach: 2, owner: a}
   - {name: Rows, measure: coverage.n_positions.in, scope: a, warning: 290, breach: 1e9, owner: b}
+  - {name: Leverage, measure: leverage, scope: {venue: "*"}, warning: 0.1, breach: 0.2, owner: c}
 """
 
 
@@ -60,11 +61,16 @@ def test_limits_are_new_or_continuing_against_the_night_before(nights):
     values = dict(
         zip(second.facts["fact_id"].to_pylist(), second.facts["value"].to_pylist(), strict=True)
     )
-    assert values["limits.continuing"] == 1  # the notional, breached on both
+    # The notional and the leverage of every venue, breached on both.
+    assert values["limits.continuing"] == 2
+    n_venues = sum(name.startswith("leverage.venue.") for name in values)
+    assert values["limit.2.n_groups"] == values["limit.2.n_breach"] == n_venues > 1
     assert values["limits.new"] == 1  # the positions, above their warning since tonight
     assert values["limits.cured"] == 0
-    assert values["limit.2.before"] == 280 < values["limit.2.used"] == 300
-    assert "Since last night" in (second.path / "report.html").read_text()
+    assert values["limit.3.before"] == 280 < values["limit.3.used"] == 300
+    page = (second.path / "report.html").read_text()
+    assert "Since last night" in page
+    assert "continuing: " in page  # a venue by its name
 
 
 def test_the_change_of_value_at_risk_is_explained_on_the_report(nights):

@@ -204,7 +204,9 @@ def _groups(cube: xr.Dataset, level: str, name: str) -> _Groups:
         return _Groups(level, [ALL], np.zeros(n_cells, int))
     if level not in cube.coords:
         raise DataError(f"the cells of scenario set {name!r} carry no label {level!r}")
-    names, of_cell = np.unique(cube[level].values.astype(str), return_inverse=True)
+    # By way of a list: labels come as objects, as fixed or as variable-length strings.
+    labels = np.array(cube[level].values.tolist(), str)
+    names, of_cell = np.unique(labels, return_inverse=True)
     return _Groups(level, names.tolist(), of_cell)
 
 
