@@ -205,7 +205,10 @@ def _prepare(
     labels = [name for name in LABELS if name in {*config.cells, "asset"}]
     build_ladders(book, assets, labels, config.max_cells).save(folder / "ladders")
     # What the nights close positions by; taking rows of text every night would cost more.
-    pq.write_table(priced.drop_columns(NOT_NEEDED), folder / "book.parquet")
+    # Pools are told apart by their accounts.
+    needed = {"account"} if priced["pool_holdings"].null_count < priced.num_rows else set()
+    dropped = [name for name in NOT_NEEDED if name not in needed]
+    pq.write_table(priced.drop_columns(dropped), folder / "book.parquet")
     covered = coverage(book, snapshot.quarantine, snapshot.n_rows, [])
     pq.write_table(covered, folder / "coverage.parquet")
     write_bars(folder / "history.npz", history)
