@@ -21,7 +21,7 @@ ASSETS = ["asset0000000"]
 def without_index(ladders):
     """The same ladders, each counted rung by rung."""
     plain, steps = (
-        part._replace(sums=part.sums._replace(index_start=np.zeros_like(part.sums.index_start)))
+        part._replace(sums=part.sums._replace(lower_start=np.zeros_like(part.sums.lower_start)))
         for part in (ladders.plain, ladders.steps)
     )
     return replace(ladders, plain=plain, steps=steps)
@@ -51,7 +51,7 @@ def test_an_index_changes_no_byte(ladders, seed, n, decimals):
 def test_the_index_is_there_for_long_ladders_and_only_for_them(ladders):
     for sums in (ladders.plain.sums, ladders.steps.sums):
         is_long = np.diff(sums.start) >= LONG
-        assert (np.diff(sums.index_start) == np.where(is_long, N_CODES + 1, 0)).all()
+        assert (np.diff(sums.lower_start) == np.where(is_long, N_CODES + 1, 0)).all()
     assert (np.diff(ladders.plain.sums.start) >= LONG).any()
     assert (np.diff(ladders.plain.sums.start) < LONG).any() or len(ladders.steps.sums.start) > 1
 

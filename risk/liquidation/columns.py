@@ -46,8 +46,8 @@ class Sums(NamedTuple):
     first: np.ndarray  # (rung,), adverse coordinate
     hot: np.ndarray  # (row, column)
     cold: np.ndarray
-    index_start: np.ndarray  # (ladder + 1,) into `index`; short ladders have none
-    index: np.ndarray  # how many of the ladder's rungs have a lower code
+    lower_start: np.ndarray  # (ladder + 1,) into `lower`; short ladders have none
+    lower: np.ndarray  # how many of the ladder's rungs have a lower code
 
 
 class Plain(NamedTuple):

@@ -25,7 +25,8 @@ _ORIGIN = np.int64(np.float64(_NEAREST).view(np.int64))
 def code_of(adverse: float, side: int) -> int:
     """Code of an adverse coordinate: 0 at and near the mark, ``N_CODES - 1`` far from it."""
     distance = max(1.0 + adverse if side == 0 else adverse - 1.0, _NEAREST)
-    return min((np.float64(distance).view(np.int64) - _ORIGIN) >> _SHIFT, N_CODES - 1)
+    code = int((np.float64(distance).view(np.int64) - _ORIGIN) >> _SHIFT)
+    return min(code, N_CODES - 1)
 
 
 @njit
@@ -39,16 +40,16 @@ def fill_codes(extreme: np.ndarray, code: np.ndarray) -> None:
 
 @njit
 def fill_index(
-    start: np.ndarray, side: np.ndarray, first: np.ndarray, index_start: np.ndarray,
-    index: np.ndarray,
+    start: np.ndarray, side: np.ndarray, first: np.ndarray, lower_start: np.ndarray,
+    lower: np.ndarray,
 ) -> None:  # fmt: skip
     """Count, for every code of a long ladder, its rungs of lower codes; the last entry is all."""
     for ladder in range(len(side)):
-        at, end = index_start[ladder], index_start[ladder + 1]
+        at, end = lower_start[ladder], lower_start[ladder + 1]
         for p in range(start[ladder], start[ladder + 1] if at < end else start[ladder]):
-            index[at + code_of(first[p], side[ladder]) + 1] += 1
+            lower[at + code_of(first[p], side[ladder]) + 1] += 1
         for i in range(at + 1, end):
-            index[i] += index[i - 1]
+            lower[i] += lower[i - 1]
 
 
 def index_ladders(
@@ -66,12 +67,12 @@ def index_ladders(
 
     Returns
     -------
-    index_start : ndarray (ladder + 1,)
-    index : ndarray
+    lower_start : ndarray (ladder + 1,)
+    lower : ndarray
         ``N_CODES + 1`` entries for each ladder of `LONG` rungs or more.
     """
     sizes = np.where(np.diff(start) >= LONG, N_CODES + 1, 0)
-    index_start = np.concatenate([[0], np.cumsum(sizes)]).astype("i8")
-    index = np.zeros(index_start[-1], "u4")
-    fill_index(start, side, first, index_start, index)
-    return index_start, index
+    lower_start = np.concatenate([[0], np.cumsum(sizes)]).astype("i8")
+    lower = np.zeros(lower_start[-1], "u4")
+    fill_index(start, side, first, lower_start, lower)
+    return lower_start, lower

@@ -89,7 +89,7 @@ def _look_up_rows(ladder, sums, extreme, code, order, row):
     """Write in `row` (scenario,) the row each scenario takes, by the ladder's index."""
     n, first = len(extreme), sums.first
     begin, end = np.uint64(sums.start[ladder]), np.uint64(sums.start[ladder + 1])
-    index = sums.index[sums.index_start[ladder] : sums.index_start[ladder + 1]]
+    index = sums.lower[sums.lower_start[ladder] : sums.lower_start[ladder + 1]]
     below = np.searchsorted(extreme, first[end - _ONE])
     # The running sums are read at random later: ask for them now, an even part at every scenario.
     low, high = np.int64(index[code[0]]), np.int64(index[np.int64(code[n - 1]) + 1])
@@ -124,7 +124,7 @@ def _find_rows(ladder, sums, paths, new, row):
     """
     a, s = sums.asset[ladder], sums.side[ladder]
     extreme, order = paths.extreme[a, s], paths.order[a, s]
-    if sums.index_start[ladder] < sums.index_start[ladder + 1]:
+    if sums.lower_start[ladder] < sums.lower_start[ladder + 1]:
         _look_up_rows(ladder, sums, extreme, paths.code[a, s], order, row)
         return
     _count_rungs(ladder, sums, extreme, paths.bucket[a, s], paths.scale[a, s], new)

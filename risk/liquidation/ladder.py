@@ -241,7 +241,7 @@ def _empty_sums(
     rows = len(first) + len(keys)
     start = np.searchsorted(ladder, np.arange(len(keys) + 1)).astype("i8")
     side = side.astype("i1")
-    index_start, index = index_ladders(start, side, first)
+    lower_start, lower = index_ladders(start, side, first)
     return Sums(
         cell_start=np.searchsorted(cell, np.arange(n_cells + 1)).astype("i8"),
         start=start,
@@ -250,8 +250,8 @@ def _empty_sums(
         first=first,
         hot=np.zeros((rows, 5)),
         cold=np.zeros((rows, 2)),
-        index_start=index_start,
-        index=index,
+        lower_start=lower_start,
+        lower=lower,
     )
 
 
