@@ -6,7 +6,9 @@ import numpy as np
 import pyarrow as pa
 import xarray as xr
 
+from risk.contracts.options import option_value
 from risk.drivers import fall_gaps, make_drivers
+from risk.margin.options import OptionTerms
 from risk.margin.partial import StepRule
 from risk.schema import BOOK
 
@@ -77,6 +79,46 @@ def large_book(
             for field in BOOK
         }
     ).cast(BOOK)
+
+
+def add_options(
+    book: pa.Table, assets: list[str], n_contracts: int, n_positions: int, seed: int = 4
+) -> pa.Table:
+    """A book with written calls and puts of `n_contracts` contracts beside what it holds."""
+    rng = np.random.default_rng(seed)
+    index, offset, days = 100.0, 0.0, rng.choice([2.0, 7.0, 30.0, 90.0], n_contracts)
+    texts, marks = [], []
+    for k in range(n_contracts):
+        strike, years = index * float(np.exp(rng.normal(0, 0.1))), float(days[k]) / 365
+        mark = float(option_value(index, strike, years, 0.6, is_call=k % 2 == 0))
+        terms = OptionTerms(
+            is_call=k % 2 == 0, is_inverse=False, strike=strike, index_price=index, years=years,
+            carry=0.0, volatility=0.6, mark=mark, offset=offset, base_rate=0.075,
+            mark_rate=0.0 if k % 2 == 0 else 0.075, trigger_fee=0.0, closing_fee=0.0003,
+            liquidation_fee=0.0075, leftover_to_holder=True, is_strict=False,
+        )  # fmt: skip
+        texts.append(terms.to_text())
+        marks.append(mark)
+    contract = rng.integers(n_contracts, size=n_positions)
+    units = rng.lognormal(2, 1.5, n_positions)
+    needed = (np.array(marks)[contract] + 0.075 * index) * units
+    columns = {name: [None] * n_positions for name in BOOK.names}
+    columns |= {name: [f"{name}0000000"] * n_positions for name in ("account", "venue", "settle")}
+    columns |= {name: [f"{name}0000000"] * n_positions for name in ("kind", "side", "symbol")}
+    columns |= {
+        "position_id": [f"{2 * 10**9 + i}" for i in range(n_positions)],
+        "status": ["ok"] * n_positions, "is_stale": [False] * n_positions,
+        "asset": [assets[k % len(assets)] for k in contract], "book": ["book0000000"] * n_positions,
+        "direction": [-1] * n_positions, "is_inverse": [False] * n_positions,
+        "option_terms": [texts[k] for k in contract], "option_units": units,
+        "option_margin": needed * rng.uniform(1.3, 3.0, n_positions),
+        "notional_usd": units * index,
+    }  # fmt: skip
+    plain = {f.name: f.type.value_type if pa.types.is_dictionary(f.type) else f.type for f in BOOK}
+    written = pa.table(
+        {n: pa.array(columns[n], t).cast(BOOK.field(n).type) for n, t in plain.items()}
+    )
+    return pa.concat_tables([book, written.cast(BOOK)]).unify_dictionaries()
 
 
 def quiet_day(n_scenarios: int, n_assets: int, volatility: float = 0.04, seed: int = 2):

@@ -56,6 +56,9 @@ def main(arguments: list[str]) -> None:
     timed(BULKHEAD, "--help")
     rows = [("bulkhead --help: s", f"{timed(BULKHEAD, '--help'):.2f}", "<= 0.4")]
     with tempfile.TemporaryDirectory(prefix="bulkhead-bench-") as name:
+        if "--toy" in arguments:
+            show(rows + night_rows(Path(name) / "toy", 200, 200, ""))
+            return
         rows += night_rows(Path(name) / "small", 20_000, 10_000, "<= 25")
         if "--large" in arguments:
             rows += night_rows(Path(name) / "large", 1_000_000, 100_000, "<= 60")

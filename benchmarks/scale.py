@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 
 from benchmarks.books import large_book, quiet_day
 from benchmarks.engine import FOUR, random_history
+from benchmarks.floor import fastest
 from benchmarks.table import Row, show
 from risk.liquidation import build_ladders, walk
 from risk.market.calibration import calibrate
@@ -19,21 +19,10 @@ from risk.scenarios.monte_carlo import draw_block
 STEPS, PATHS, SCENARIOS, BOOKS = 24, 1024, 4096, 10
 
 
-def least(call: Callable[[], object], tries: int = 4) -> float:
-    """Least CPU seconds of a call that was made once before."""
-    call()
-    taken = []
-    for _ in range(tries):
-        begun = time.thread_time()
-        call()
-        taken.append(time.thread_time() - begun)
-    return min(taken)
-
-
-def draw_rows() -> list[Row]:
+def draw_rows(assets: tuple[int, ...]) -> list[Row]:
     """Drawing a path: some of it grows with the assets, some with their square."""
     rows = []
-    for n_assets in (25, 100):
+    for n_assets in assets:
         history = random_history(500, n_assets)
         calibration = calibrate(history, list(history.asset.values))
 
@@ -42,24 +31,25 @@ def draw_rows() -> list[Row]:
                 calibration, seed=1, set_code=2, block=0, n=PATHS, steps=STEPS, horizon_days=1
             )
 
-        unit = least(draw) / (PATHS * STEPS * n_assets)
+        unit = fastest(draw) / (PATHS * STEPS * n_assets)
         rows.append(
             (f"draw, {n_assets} assets: ns per (path, step, asset)", f"{unit * 1e9:.1f}", "")
         )
     return rows
 
 
-def walk_rows() -> list[Row]:
+def walk_rows(sizes: tuple[int, ...]) -> list[Row]:
     """Walking the ladders, by rungs per ladder; and building them."""
     rows = []
-    for n_positions, n_assets in ((10_000, 20), (100_000, 20), (400_000, 20)):
+    n_assets = 20
+    for n_positions in sizes:
         names = [f"asset{i:07d}" for i in range(n_assets)]
-        book = large_book(n_positions, n_assets, BOOKS)
+        book = large_book(n_positions, n_assets, BOOKS, inverse=0.0)
         begun = time.thread_time()
         ladders = build_ladders(book, names, ("asset", "book"))
         built = time.thread_time() - begun
         calm = quiet_day(SCENARIOS, n_assets)
-        unit = least(lambda ladders=ladders, calm=calm: walk(ladders, calm, variables=FOUR))
+        unit = fastest(lambda ladders=ladders, calm=calm: walk(ladders, calm, variables=FOUR))
         unit /= ladders.n_ladders * SCENARIOS
         length = ladders.n_rungs / ladders.n_ladders
         each = f"{length:,.0f} rungs a ladder"
@@ -80,7 +70,9 @@ def memory_rows() -> list[Row]:
 
 def main(arguments: list[str]) -> None:
     """Print the table."""
-    show(draw_rows() + walk_rows() + memory_rows())
+    toy = "--toy" in arguments
+    assets, sizes = ((5,), (2_000,)) if toy else ((25, 100), (20_000, 200_000, 2_000_000))
+    show(draw_rows(assets) + walk_rows(sizes) + memory_rows())
 
 
 if __name__ == "__main__":

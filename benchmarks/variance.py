@@ -120,9 +120,12 @@ def rows(found: xr.Dataset, seeds: int) -> list[tuple[str, str, str]]:
 
 def main(arguments: list[str]) -> int:
     """Print the study; ``--large`` takes four times the paths and seeds."""
-    large = "--large" in arguments
-    n, seeds = (16_384, 64) if large else (4_096, 16)
-    ladders, calibration = sample_ladders(20_000)
+    n, seeds, positions = 4_096, 16, 20_000
+    if "--large" in arguments:
+        n, seeds = 16_384, 64
+    elif "--toy" in arguments:
+        n, seeds, positions = 256, 2, 300
+    ladders, calibration = sample_ladders(positions)
     show(rows(study(ladders, calibration, n=n, seeds=seeds), seeds))
     return 0
 

@@ -20,7 +20,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numba
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.cgutils import get_or_insert_function
+from numba.extending import intrinsic
 
 _HERE = Path(__file__).resolve()
 _ROOT = _HERE.parent
@@ -39,6 +43,32 @@ def njit(
     dispatcher: Any = numba.njit(function, nogil=True, inline=inline)
     dispatcher._cache = _Cache(function)
     return dispatcher
+
+
+@intrinsic
+def prefetch(context: Any, array: Any, item: Any) -> Any:
+    """Ask for the cache line of the n-th item of a contiguous array, without waiting for it.
+
+    Changes no result. An item beyond the array is no error: the processor ignores the request.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = signature.args[0]
+        data = context.make_array(kind)(context, builder, arguments[0]).data
+        size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+        word, byte = ir.IntType(64), ir.IntType(8).as_pointer()
+        offset = builder.mul(arguments[1], ir.Constant(word, size))
+        address = builder.inttoptr(builder.add(builder.ptrtoint(data, word), offset), byte)
+        flag = ir.IntType(32)
+        ask = get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag]),
+            "llvm.prefetch.p0",
+        )  # fmt: skip
+        # To read, into the second-level cache, as data.
+        builder.call(ask, [address, *(ir.Constant(flag, value) for value in (0, 2, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
 
 
 class _Cache(FunctionCache):

@@ -35,7 +35,8 @@ class Sums(NamedTuple):
 
     `cell_start` (cell + 1,) says where a cell's ladders are, `start` (ladder + 1,) where a ladder's
     rungs are. Running sums have one row more per ladder than rungs: after the first k rungs of a
-    ladder, row ``start[ladder] + ladder + k``.
+    ladder, row ``start[ladder] + ladder + k``. Long ladders have an index into their rungs, see
+    `risk.liquidation.index`.
     """
 
     cell_start: np.ndarray
@@ -45,6 +46,8 @@ class Sums(NamedTuple):
     first: np.ndarray  # (rung,), adverse coordinate
     hot: np.ndarray  # (row, column)
     cold: np.ndarray
+    lower_start: np.ndarray  # (ladder + 1,) into `lower`; short ladders have none
+    lower: np.ndarray  # how many of the ladder's rungs have a lower code
 
 
 class Plain(NamedTuple):
@@ -155,6 +158,7 @@ class Paths(NamedTuple):
     last: np.ndarray  # (asset, scenario)
     bucket: np.ndarray  # (asset, side, bucket + 1): how many extremes lie in lower buckets
     scale: np.ndarray  # (asset, side): buckets per unit of the coordinate
+    code: np.ndarray  # (asset, side, scenario): code of each sorted extreme
 
 
 class Gaps(NamedTuple):

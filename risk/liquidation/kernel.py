@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from risk.compiled import njit
+from risk.compiled import njit, prefetch
 from risk.liquidation.closing import count_at_or_below
 from risk.liquidation.columns import (
     HIT_COST,
@@ -53,16 +53,20 @@ def fill_buckets(extreme: np.ndarray, bucket: np.ndarray, scale: np.ndarray) -> 
 
 
 @njit
-def _count_rungs(first, begin, end, extreme, bucket, scale, new):
+def _count_rungs(ladder, sums, extreme, bucket, scale, new):
     """Say in `new` (scenario,) how many rungs each sorted extreme hits beyond the one before."""
-    n = len(extreme)
+    n, first = len(extreme), sums.first
+    begin, end = sums.start[ladder], sums.start[ladder + 1]
     new[:] = 0
     low, high = extreme[0], extreme[n - 1]
     reached = begin + count_at_or_below(first, begin, end, high)
     k = begin + count_at_or_below(first, begin, reached, low)
     new[0] = k - begin
+    at = (k + ladder) * sums.hot.shape[1]
     # Unsigned indices: a negative one would have to be looked out for.
     for u in first[k:reached]:
+        prefetch(sums.hot, at)
+        at += sums.hot.shape[1]
         b = np.uint64((u - low) * scale)
         rank, stop = np.uint64(bucket[b]), np.uint64(bucket[b + _ONE])
         while stop - rank > _FEW:
@@ -81,25 +85,53 @@ def _count_rungs(first, begin, end, extreme, bucket, scale, new):
 
 
 @njit
-def _find_rows(ladder, sums, paths, new, row, touched):
+def _look_up_rows(ladder, sums, extreme, code, order, row):
+    """Write in `row` (scenario,) the row each scenario takes, by the ladder's index."""
+    n, first = len(extreme), sums.first
+    begin, end = np.uint64(sums.start[ladder]), np.uint64(sums.start[ladder + 1])
+    index = sums.lower[sums.lower_start[ladder] : sums.lower_start[ladder + 1]]
+    below = np.searchsorted(extreme, first[end - _ONE])
+    # The running sums are read at random later: ask for them now, an even part at every scenario.
+    low, high = np.int64(index[code[0]]), np.int64(index[np.int64(code[n - 1]) + 1])
+    at = (sums.start[ladder] + ladder + low) * sums.hot.shape[1]
+    step = (high - low + 1) * sums.hot.shape[1] // n + 1
+    for j in range(below):
+        prefetch(sums.hot, at)
+        at += step
+        e, c = extreme[j], np.uint64(code[j])
+        k, stop = begin + np.uint64(index[c]), begin + np.uint64(index[c + _ONE])
+        while stop - k > _FEW:
+            middle = (k + stop) >> _ONE
+            if first[middle] <= e:
+                k = middle + _ONE
+            else:
+                stop = middle
+        # The last rung is above `e`, so no comparison runs past the end of the ladder.
+        k += np.uint64(first[k] <= e)
+        k += np.uint64(first[k] <= e)
+        while first[k] <= e:
+            k += _ONE
+        row[order[j]] = k + np.uint64(ladder)
+    for j in range(below, n):
+        row[order[j]] = end + np.uint64(ladder)
+
+
+@njit
+def _find_rows(ladder, sums, paths, new, row):
     """Write in `row` (scenario,) which row of the running sums each scenario takes.
 
-    The rows are read once in their own order, ahead of which the processor fetches; taken first by
-    scenario each would be waited for. `touched` (1,) keeps that reading from being optimised away.
+    The rows are asked for in their own order: taken first by scenario each would be waited for.
     """
     a, s = sums.asset[ladder], sums.side[ladder]
-    start, stop = sums.start[ladder], sums.start[ladder + 1]
-    _count_rungs(
-        sums.first, start, stop, paths.extreme[a, s], paths.bucket[a, s], paths.scale[a, s], new
-    )
-    r = np.uint32(start + ladder)
-    order, hot = paths.order[a, s], sums.hot
-    total = 0.0
+    extreme, order = paths.extreme[a, s], paths.order[a, s]
+    if sums.lower_start[ladder] < sums.lower_start[ladder + 1]:
+        _look_up_rows(ladder, sums, extreme, paths.code[a, s], order, row)
+        return
+    _count_rungs(ladder, sums, extreme, paths.bucket[a, s], paths.scale[a, s], new)
+    r = np.uint32(sums.start[ladder] + ladder)
     for j in range(len(order)):
         r += new[j]
         row[order[j]] = r
-        total += hot[r, HIT_PNL] + hot[r, HIT_COUNTS]
-    touched[0] = total
 
 
 @njit
@@ -159,7 +191,6 @@ def walk_cells(
     pnl, venue_gain, deficit, market_cost, liquidations, stops, notional = outputs
     n = paths.last.shape[1]
     new, rows, counts = np.empty(n + 1, np.uint32), np.empty((2, n), np.uint32), np.empty(n)
-    touched = np.empty(1)
     looked_up, one_by_one, lived = 0, 0, 0
     for cell in walk_order:
         wide = cell if is_wide else 0
@@ -170,12 +201,12 @@ def walk_cells(
         for sums in (plain.sums, steps.sums):
             ladder, end = sums.cell_start[cell], sums.cell_start[cell + 1]
             if is_first and ladder + 1 < end and sums.asset[ladder] == sums.asset[ladder + 1]:
-                _find_rows(ladder, sums, paths, new, rows[0], touched)
-                _find_rows(ladder + 1, sums, paths, new, rows[1], touched)
+                _find_rows(ladder, sums, paths, new, rows[0])
+                _find_rows(ladder + 1, sums, paths, new, rows[1])
                 _set_two(ladder, sums, paths, rows, is_wide, totals)
                 ladder, is_first = ladder + 2, False
             while ladder < end:
-                _find_rows(ladder, sums, paths, new, rows[0], touched)
+                _find_rows(ladder, sums, paths, new, rows[0])
                 _add_hits(ladder, sums, paths, rows, is_wide, is_first, totals)
                 ladder, is_first = ladder + 1, False
         before = looked_up + one_by_one + lived

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from risk.liquidation.columns import Held, Plain, Steps, Sums, Terms
 from risk.liquidation.cross import CrossBook, read_pools
 from risk.liquidation.impact import Impact
+from risk.liquidation.index import index_ladders
 from risk.liquidation.options import Options, build_options, read_options
 from risk.liquidation.steps import RUNG_AT, RUNG_BEFORE, take_stairs
 from risk.liquidation.sums import sum_plain, sum_steps
@@ -248,14 +249,19 @@ def _empty_sums(
     keys, side = np.divmod(keys, 2)
     cell, asset = np.divmod(keys, max(n_assets, 1))
     rows = len(first) + len(keys)
+    start = np.searchsorted(ladder, np.arange(len(keys) + 1)).astype("i8")
+    side = side.astype("i1")
+    lower_start, lower = index_ladders(start, side, first)
     return Sums(
         cell_start=np.searchsorted(cell, np.arange(n_cells + 1)).astype("i8"),
-        start=np.searchsorted(ladder, np.arange(len(keys) + 1)).astype("i8"),
+        start=start,
         asset=asset.astype("i4"),
-        side=side.astype("i1"),
+        side=side,
         first=first,
         hot=np.zeros((rows, 5)),
         cold=np.zeros((rows, 2)),
+        lower_start=lower_start,
+        lower=lower,
     )
 
 

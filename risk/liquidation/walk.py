@@ -13,6 +13,7 @@ from risk.errors import DataError
 from risk.liquidation.cascade import stay_moved
 from risk.liquidation.columns import Events, Gaps, Paths
 from risk.liquidation.cross import PoolOutcomes, add_pools
+from risk.liquidation.index import fill_codes
 from risk.liquidation.kernel import fill_buckets, walk_cells
 from risk.liquidation.ladder import Ladders
 from risk.liquidation.options import Valued, add_options
@@ -74,7 +75,7 @@ def sort_paths(
     """What the walk needs of a driver record, apart from its gaps.
 
     What the cascade's `events` leave in the price is in `last`. `n_rungs` is how many rungs a
-    ladder has: for long ladders finer buckets repay their making. Drivers that no ladder is `used`
+    ladder has: finer buckets repay their making only for long ones. Drivers no ladder is `used`
     by keep their order: sorting them would cost as much as the others.
     """
     farthest = adverse_extremes(drivers)
@@ -87,8 +88,10 @@ def sort_paths(
     bucket = np.empty((*extreme.shape[:2], fineness * extreme.shape[2] + 2), "u4")
     scale = np.empty(extreme.shape[:2])
     fill_buckets(extreme, bucket, scale)
+    code = np.empty(extreme.shape, "u2")
+    fill_codes(extreme, code)
     last = stay_moved(events, np.ascontiguousarray(drivers["last"].values.T), farthest)
-    return Paths(farthest, extreme, order.astype("u4"), last, bucket, scale)
+    return Paths(farthest, extreme, order.astype("u4"), last, bucket, scale, code)
 
 
 def walk(
