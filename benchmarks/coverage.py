@@ -53,7 +53,7 @@ def coverage(law: Any, level: float, n: int, seeds: int) -> dict[str, float]:
         ends = expected_shortfall_interval(pnl, level)
         held["expected shortfall"] += ends.low is None or ends.low <= shortfall <= ends.high
         middle = np.sort(-pnl)[math.ceil(n * level - 1e-9) - 1]
-        held["kernel"] += abs(middle - value) <= z * value_at_risk_standard_error(pnl, level)
+        held["kernel"] += bool(abs(middle - value) <= z * value_at_risk_standard_error(pnl, level))
         smooth = harrell_davis(-pnl, level)
         held["Harrell-Davis"] += abs(smooth.value - value) <= z * smooth.standard_error
     return {name: 100.0 * count / seeds for name, count in held.items()}

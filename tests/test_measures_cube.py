@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -212,3 +214,21 @@ def test_what_the_cube_lacks_is_named(cube):
         measure_cube(xr.DataTree.from_dict({"a": holed}), confidences=[0.9], levels=[])
     with pytest.raises(DataError, match="no variable 'pnl'"):
         measure_cube(xr.DataTree.from_dict({"a": holed[["deficit"]]}), confidences=[0.9], levels=[])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_wide_and_narrow_roll_ups_add_up_to_the_same_bytes(seed, monkeypatch):
+    rng = np.random.default_rng(seed)
+    values = rng.standard_t(3, (70, 500)) * 10.0 ** rng.integers(-6, 9, 500)
+    groups = [(np.zeros(500, int), 1), (rng.integers(-1, 7, 500), 7), (np.arange(500) % 3, 4)]
+    array = xr.DataArray(values, dims=("scenario", "cell"), name="pnl")
+    narrow = rollup.group_sums(array, groups)
+    monkeypatch.setattr(rollup, "_WIDE", 0)
+    wide = rollup.group_sums(array, groups)
+    np.testing.assert_array_equal(wide, narrow)
+    first = 0
+    for of_cell, size in groups:
+        for group in range(size):
+            slow = [math.fsum(row[of_cell == group]) for row in values]
+            np.testing.assert_allclose(wide[first + group], slow, rtol=1e-9, atol=1e-6)
+        first += size
