@@ -43,7 +43,8 @@ def write_pools(night: Night, book: pa.Table, assets: list[str]) -> None:
         columns["liquidations"] = np.bincount(outcomes.scenario[hit], minlength=n)
         for amount in ("venue_gain", "deficit", "market_cost", "liquidated_notional"):
             values = outcomes.amounts[:, AMOUNTS.index(amount)]
-            columns[amount] = np.bincount(outcomes.scenario, values, n)
+            # Of nothing, counts come back whatever the weights are.
+            columns[amount] = np.bincount(outcomes.scenario, values, n).astype("f8")
         names = pa.array([name] * n, pa.string())
         parts.append(pa.table(columns).add_column(0, "scenario_set", names))
     pq.write_table(pa.concat_tables(parts), night.folder / "pools.parquet")

@@ -90,10 +90,11 @@ def prepare(
     held = priced.select(["asset", "notional_usd"]).group_by("asset", use_threads=False).aggregate(
         [("notional_usd", "sum")]
     )  # fmt: skip
-    notional = dict(
+    # A coin that only backs a pool has no notional, but its price moves the pool.
+    notional = dict.fromkeys(sorted(held_coins(priced)), 0.0) | dict(
         zip(held["asset"].to_pylist(), held["notional_usd_sum"].to_pylist(), strict=True)
     )
-    assets = sorted({*notional, *held_coins(priced)})
+    assets = sorted(notional)
     if not assets:
         raise DataError(f"{where}: no position of the book can be priced; nothing to backtest")
     labels = [name for name in LABELS if name in {*config.cells, "asset"}]
