@@ -94,7 +94,7 @@ def contract(symbol: str = "BTC/USDT:USDT", **changes: Any) -> dict[str, Any]:
         "option_type": {"C": "call", "P": "put"}[dated[2]] if is_option else None,
         "mark_price": mark,
         "mark_timestamp": dt.datetime.combine(AS_OF, dt.time(23, 59, 59), dt.UTC),
-        "index_price": index if index is not None and index > 0 else mark,
+        "index_price": index if index is not None and index > 0 and not is_option else mark,
         "funding_rate": None if dated else 0.0001,
         "funding_interval_hours": None if dated else 8.0,
         "mark_iv": 0.5 if is_option else None,

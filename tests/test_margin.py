@@ -408,7 +408,8 @@ def build(case: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """The book row of a case; `changes` are to the position, `mark_price` to its contract."""
     terms = dict(case["contract"])
     if "mark_price" in changes:
-        terms["mark_price"] = changes.pop("mark_price")
+        # No index says that the mark cannot be right.
+        terms |= {"mark_price": changes.pop("mark_price"), "index_price": None}
     held = {**case["held"], **changes}
     return row_of(
         book_of(held, contracts=[terms], tiers=case["tiers"], **case["rules"]),
