@@ -75,13 +75,13 @@ def kernel_rows(sizes: tuple[int, ...], n_assets: int = N_KERNEL_ASSETS) -> list
     return [*rows, ("this machine, one thread: GB/s read", read, ""), ("  written", written, "")]
 
 
-def walk_rows(ladders: Ladders, what: str = "") -> list[Row]:
+def walk_rows(ladders: Ladders, what: str, n_scenarios: int) -> list[Row]:
     """The whole of `walk`, with sorting, gaps and fresh output pages."""
-    cells = ladders.n_ladders * N_SCENARIOS
+    cells, n_assets = ladders.n_ladders * n_scenarios, len(ladders.assets)
     rows = []
     for day, record in (
-        ("no jump", quiet_day(N_SCENARIOS, N_ASSETS)),
-        ("0.05 jumps per asset", jumpy_day(N_SCENARIOS, N_ASSETS)),
+        ("no jump", quiet_day(n_scenarios, n_assets)),
+        ("0.05 jumps per asset", jumpy_day(n_scenarios, n_assets)),
     ):
         for name, variables in (("four", FOUR), ("seven", tuple(CUBE))):
             seconds = fastest(lambda d=record, v=variables: walk(ladders, d, variables=v))
@@ -93,12 +93,12 @@ def walk_rows(ladders: Ladders, what: str = "") -> list[Row]:
 
 
 def build_rows(
-    n_rungs: int, what: str = "", steps: float = 0.0, impact: Impact | None = None
+    n_rungs: int, n_assets: int, what: str = "", steps: float = 0.0, impact: Impact | None = None
 ) -> tuple[list[Row], Ladders]:
     """Seconds and bytes of a book's ladders."""
-    book = large_book(n_rungs, N_ASSETS, 11, steps=steps)
+    book = large_book(n_rungs, n_assets, 11, steps=steps)
     begun = time.thread_time()
-    ladders = build_ladders(book, names(N_ASSETS), LABELS, impact=impact)
+    ladders = build_ladders(book, names(n_assets), LABELS, impact=impact)
     seconds = time.thread_time() - begun
     return [
         (f"build{what}, {ladders.n_rungs:.2e} rungs, {ladders.n_ladders} ladders: s per 1e7",
@@ -107,30 +107,30 @@ def build_rows(
     ], ladders  # fmt: skip
 
 
-def feature_rows(n_positions: int) -> list[Row]:
+def feature_rows(n_positions: int, n_assets: int, n_scenarios: int) -> list[Row]:
     """What partial liquidation and the cascade cost."""
     crowd = square_root_impact(
-        np.full(N_ASSETS, 0.04), np.full(N_ASSETS, 5e8), coefficient=0.5, cascade=True
+        np.full(n_assets, 0.04), np.full(n_assets, 5e8), coefficient=0.5, cascade=True
     )
     rows = []
     for what, steps, impact in (
         ("", 0.0, None), (", cascade", 0.0, crowd), (", a fifth in steps", 0.2, None),
         (", both", 0.2, crowd),
     ):  # fmt: skip
-        build_rows(1000, what, steps, impact)  # compiles
-        built, ladders = build_rows(n_positions, what, steps, impact)
-        rows += built + walk_rows(ladders, what)
+        build_rows(1000, n_assets, what, steps, impact)  # compiles
+        built, ladders = build_rows(n_positions, n_assets, what, steps, impact)
+        rows += built + walk_rows(ladders, what, n_scenarios)
     return rows
 
 
 def main(arguments: list[str]) -> None:
     """Print the table."""
     if "--toy" in arguments:
-        show(kernel_rows((20,), 2) + feature_rows(5_000))
+        show(kernel_rows((20,), 2) + feature_rows(2_000, 5, 64))
         return
-    rows = kernel_rows((50, 500, 5000)) + feature_rows(1_000_000)
+    rows = kernel_rows((50, 500, 5000)) + feature_rows(1_000_000, N_ASSETS, N_SCENARIOS)
     if "--large" in arguments:
-        rows += build_rows(10_000_000)[0]
+        rows += build_rows(10_000_000, N_ASSETS)[0]
     show(rows)
 
 

@@ -34,6 +34,8 @@ def night_rows(folder: Path, positions: int, paths: int, limit: str) -> list[Row
     config |= {"snapshot": str(folder), "history": str(folder / "history")}
     config |= {"out": str(folder / "runs"), "max_cells": 4000}
     config["scenarios"]["monte_carlo"]["paths"] = paths
+    if paths < 1000:  # a toy: no worker processes
+        config["execution"] = {"executor": "plain"}
     path = folder / "night.yaml"
     path.write_text(yaml.safe_dump(config))
     seconds = timed(BULKHEAD, "run", str(path))

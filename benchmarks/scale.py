@@ -40,10 +40,10 @@ def draw_rows(assets: tuple[int, ...]) -> list[Row]:
 
 def walk_rows(sizes: tuple[int, ...]) -> list[Row]:
     """Walking the ladders, by rungs per ladder; and building them."""
-    rows = []
-    n_assets = 20
+    rows, n_assets = [], 20
+    names = [f"asset{i:07d}" for i in range(n_assets)]
+    build_ladders(large_book(1000, n_assets, 1), names, ("asset", "book"))  # compiles
     for n_positions in sizes:
-        names = [f"asset{i:07d}" for i in range(n_assets)]
         book = large_book(n_positions, n_assets, BOOKS, inverse=0.0)
         begun = time.thread_time()
         ladders = build_ladders(book, names, ("asset", "book"))
