@@ -101,10 +101,10 @@ class Run:
 
 
 def _open_tree(path: Path) -> xr.DataTree:
-    from risk.cube import open_tree
+    from risk.cube import open_drivers, open_tree
 
     try:
-        return open_tree(path)
+        return open_drivers(path.parent) if path.name == "drivers.zarr" else open_tree(path)
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"{path}: cannot be read ({error}); run the night again") from error
 
