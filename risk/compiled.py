@@ -109,7 +109,8 @@ def kernel_sources() -> tuple[Path, ...]:
     """Every file that compiled loops may take a function or a constant from."""
     rooms = {_ROOT / name.split(".")[1] for name in kernel_modules()}
     inside = (file for room in sorted(rooms) for file in sorted(room.rglob("*.py")))
-    return (_HERE, _ROOT / "drivers.py", _ROOT / "schema.py", *inside)
+    shared = (_ROOT / f"{name}.py" for name in ("drivers", "instruments", "schema"))
+    return (_HERE, *shared, *inside)
 
 
 @functools.cache

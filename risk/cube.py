@@ -135,7 +135,7 @@ def check_block(
 
 
 def finish_drivers(folder: Path, n_blocks: Mapping[str, int]) -> None:
-    """Join the blocks' gap lists, in block order, into the driver store.
+    """Join the blocks' gap lists, in block order, into the driver store; add the pegs lost.
 
     Raises
     ------
@@ -157,6 +157,12 @@ def finish_drivers(folder: Path, n_blocks: Mapping[str, int]) -> None:
             }
         )
         gaps.to_zarr(folder / _DRIVERS, group=name, mode="a", consolidated=False)
+        record = folder / "scenarios" / f"{name}.zarr"
+        if record.exists():
+            stored = plain_text(xr.open_zarr(record, consolidated=False, chunks=None))
+            if PEG in stored:
+                pegs = stored[[PEG]].reset_coords(drop=True).load()
+                pegs.to_zarr(folder / _DRIVERS, group=name, mode="a", consolidated=False)
 
 
 def open_tree(path: Path) -> xr.DataTree:

@@ -17,6 +17,9 @@ os.environ["DO_NOT_TRACK"] = "1"
 import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
+#: Programs that drills start; they need what the drill tells them.
+collect_ignore = ["killed_at.py", "no_peeking.py"]
+
 # Compiled kernels make the first example slow and the machine may be shared: no deadline.
 settings.register_profile("default", deadline=None, derandomize=True, max_examples=60)
 settings.register_profile(

@@ -263,6 +263,14 @@ def nullable(schema: pa.Schema) -> pa.Schema:
     return pa.schema([field.with_nullable(True) for field in schema])
 
 
+def keep_isolated(folder):
+    """Take the cross-margined positions out of a snapshot."""
+    path = folder / "positions.parquet"
+    positions = pq.read_table(path)
+    is_isolated = pc.equal(positions["margin_mode"].cast("string"), "isolated")
+    pq.write_table(positions.filter(is_isolated), path)
+
+
 def drop_options(folder):
     """Take the option positions out of a snapshot."""
     path = folder / "positions.parquet"

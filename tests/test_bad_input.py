@@ -216,6 +216,11 @@ def test_a_sample_too_small_for_an_end_says_none(n):
 
 #: Function of one number that is to be refused; and the ones of NaN, +-inf, -1 that are not.
 OF_NUMBER = {
+    "mirrored_pairs": (lambda v: measures.mirrored_pairs(v, 4, 4), ()),
+    "mirrored_pairs, block": (lambda v: measures.mirrored_pairs(8, v, 4), ()),
+    "mirrored_pairs, tile": (lambda v: measures.mirrored_pairs(8, 4, v), ()),
+    "replications": (lambda v: measures.replications(v, 4), ()),
+    "replications, block": (lambda v: measures.replications(8, v), ()),
     "backtest_multiplier": (capital.backtest_multiplier, ()),
     "backtest_multiplier, part": (lambda v: capital.backtest_multiplier(v + 0.5), ()),
     "plus_factor": (capital.plus_factor, ()),

@@ -20,7 +20,7 @@ import yaml
 from risk import pipeline
 from risk.config import load_config
 from risk.sample import write_sample
-from tests.makers import drop_options
+from tests.makers import drop_options, keep_isolated
 
 ROOT = Path(__file__).resolve().parents[1]
 VENUES = ROOT / "configs/venues"
@@ -71,7 +71,9 @@ def night(market_data, tmp_path_factory):
         tiers=market_data / "leverage_tiers_binance.parquet",
         venue_rules=VENUES,
     )
-    drop_options(snapshot)  # the count below is of perpetuals and futures
+    # The count below is of isolated perpetuals and futures.
+    drop_options(snapshot)
+    keep_isolated(snapshot)
     (folder / "stresses").mkdir()
     for number, gap in enumerate(GAPS):
         content = {

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from risk import open_run, pipeline
 from risk.config import load_config
+from risk.cube import open_drivers
 from risk.errors import ConfigError, DataError
 from risk.liquidation import build_ladders, walk
 from risk.pipeline import stages
@@ -200,7 +201,7 @@ def test_the_stored_cube_is_what_the_stored_drivers_do_to_the_book(finished, sam
     pools = book["pool_holdings"].is_valid()
     assert pc.sum(pools).as_py() > 0
     for name, cube in finished.cube.children.items():
-        drivers = finished.drivers[name].to_dataset().load()
+        drivers = open_drivers(finished.path, instruments=True)[name].to_dataset().load()
         again = walk(
             build_ladders(book, list(drivers.asset.values), ["venue", "asset", "side"]), drivers
         )

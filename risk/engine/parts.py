@@ -19,7 +19,6 @@ def run_parts(
     names: Sequence[str],
     arguments: Sequence[Any] = (),
     *,
-    here: Sequence[str] = (),
     workers: Workers | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -33,8 +32,6 @@ def run_parts(
         The parts, the longest first.
     arguments : sequence
         Small; sent with every part.
-    here : sequence of str
-        Those of `names` that only this process can do; it does them while the workers are busy.
     workers : Workers, optional
         Without them everything is done in this process, in the order of `names`.
     progress : callable (done, total), optional
@@ -57,26 +54,17 @@ def run_parts(
             _run(task, name, arguments)
             report(done, len(names))
         return
-    from distributed import as_completed, wait
+    from distributed import as_completed
     from distributed.scheduler import KilledWorker
 
-    away = [name for name in names if name not in here]
     with local_client(workers) as client:
         futures: dict[str, Future] = {
             name: client.submit(
                 _run, task, name, arguments, key=f"part {name}", pure=False, priority=-rank
             )
-            for rank, name in enumerate(away)
+            for rank, name in enumerate(names)
         }
-        try:
-            for done, name in enumerate(here, start=1):
-                _run(task, name, arguments)
-                report(done, len(names))
-        except Exception:
-            # Whoever runs the stage again must not find a part of this attempt still writing.
-            wait(list(futures.values()))
-            raise
-        for done, _ in enumerate(as_completed(list(futures.values())), start=1 + len(here)):
+        for done, _ in enumerate(as_completed(list(futures.values())), start=1):
             report(done, len(names))
         try:
             client.gather(list(futures.values()))

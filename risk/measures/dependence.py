@@ -132,13 +132,19 @@ def mirrored_pairs(n: int, block: int, tile: int) -> Replicated:
     block : int
         Paths of a block; tiles begin anew in each.
     tile : int
-        Paths of a tile.
+        Paths of a tile; even.
+
+    Raises
+    ------
+    ValueError
+        If a size is no whole number from 1, or half a tile is none.
 
     Examples
     --------
     >>> mirrored_pairs(6, 4, 4).group.tolist()
     [0, 1, 0, 1, 2, 3]
     """
+    _check_sizes(n=n, block=block, tile=tile, half_tile=tile / 2)
     number = np.arange(n)
     inside = number % block
     pair = (number // block, inside // tile, inside % tile % (tile // 2))
@@ -152,12 +158,24 @@ def replications(n: int, block: int) -> Replicated:
     Consecutive blocks of one scrambled sequence complement each other, so that their spread, taken
     as that of independent replications, rather overstates the error of all of them together.
 
+    Raises
+    ------
+    ValueError
+        If a size is no whole number from 1.
+
     Examples
     --------
     >>> replications(5, 2).group.tolist()
     [0, 0, 1, 1, 2]
     """
+    _check_sizes(n=n, block=block)
     return Replicated(np.arange(n) // block, "blocks of the sequence as replications")
+
+
+def _check_sizes(**sizes: float) -> None:
+    for name, size in sizes.items():
+        if not (math.isfinite(size) and size >= 1 and size == int(size)):
+            raise ValueError(f"{name} is {size}; write a whole number from 1")
 
 
 def bootstrap_variance(series: Floats, length: float) -> float:

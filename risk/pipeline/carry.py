@@ -147,9 +147,9 @@ def ride_windows(
     days = config.horizon_days
     starts = ends - np.timedelta64(24 * days, "h")
     paid, missing = window_funding(funding, assets, starts, ends)
-    place = [assets.index(one.asset) for one in carry.instruments]
-    now = np.array([_rate_now(one, levels) for one in carry.instruments])
-    pays = np.array([one.is_perpetual and carry.funding for one in carry.instruments])
+    place = np.array([assets.index(one.asset) for one in carry.instruments], "i8")
+    now = np.array([_rate_now(one, levels) for one in carry.instruments], "f8")
+    pays = np.array([one.is_perpetual and carry.funding for one in carry.instruments], bool)
     owed = (paid[:, place] + missing[:, place] * now) * pays
     moves = Ratios(record["low"].values, record["high"].values, record["last"].values)
     ridden = ride_bars(moves, assets, carry.instruments, owed, horizon_days=days)

@@ -57,8 +57,6 @@ def measure(night: Night, progress: Progress | None = None) -> None:
         measure_part,
         list(PARTS),
         [night.lent()],
-        # What the night before left is not lent.
-        here=["before"] if night.previous is not None else [],
         workers=night.workers,
         progress=(lambda done, total: progress("measure", done, total)) if progress else None,
     )

@@ -64,9 +64,9 @@ class Night:
         return self.workspace.path
 
     def lent(self) -> Night:
-        """The night as another process gets it: without its lock, workers and the night before."""
+        """The night as another process gets it: without its lock and workers."""
         assert self.workspace is not None
-        return replace(self, workspace=self.workspace.lent(), workers=None, previous=None)
+        return replace(self, workspace=self.workspace.lent(), workers=None)
 
     @property
     def is_finished(self) -> bool:

@@ -25,6 +25,7 @@ from risk.liquidation.cross.kernel import (
 from risk.liquidation.impact import Impact
 from risk.margin.excess import ASSET, BETA, ROW, SHARE, Packed, State, new_state, pack
 from risk.margin.pooling import build_pools, pooled_rows
+from risk.schema import BOOK
 
 #: What a position that closed has, in this order; USD.
 AMOUNTS = ("pnl", "venue_gain", "deficit", "market_cost", "liquidated_notional")
@@ -70,6 +71,8 @@ def read_pools(book: pa.Table, assets: Sequence[str], impact: Impact | None = No
         What closing costs; a pool moves no price and is moved by none.
     """
     rows = pooled_rows(book)
+    if not len(rows):
+        book = BOOK.empty_table()  # a book without pools may lack what tells them apart
     costs = None
     if impact is not None:
         part = book.select(["asset", "notional_usd"]).take(pa.array(rows))
