@@ -302,5 +302,5 @@ def test_the_morning_is_one_that_hurts_longs_and_spares_nobody_who_should_fall(n
 def test_every_position_the_count_leaves_open_is_priced_by_the_night(night, count):
     by_status = {row["status"]: row for row in night.run.manifest["coverage"]}
     n_positions = pq.read_metadata(night.snapshot / "positions.parquet").num_rows
-    assert by_status["in"]["n_positions"] == n_positions > 0.97 * N_POSITIONS
+    assert by_status["in"]["n_positions"] == n_positions > 0.96 * N_POSITIONS
     assert by_status["priced"]["n_positions"] == count.loc[0.0].is_open.sum()

@@ -229,6 +229,8 @@ def small_world(tmp_path_factory):
                     "also": ["age_weighted", "volatility_scaled", "filtered"],
                 },
                 "monte_carlo": {"paths": 700, "steps": 12, "block": 256},
+                # A replayed night moves every contract with its asset.
+                "carry": False,
             },
             "measures": {"confidence": [0.9, 0.99]},
             "execution": {"executor": "plain"},

@@ -87,7 +87,9 @@ def _in_cells(book: pa.Table, cube: xr.DataTree) -> float:
     cells = next(iter(cube.children.values())).dataset
     priced = book.filter(pc.equal(book["status"], "ok"))
     labels = [name for name in priced.column_names if name in cells.coords]
-    listed = pa.table({name: pa.array(cells[name].values.astype(str).tolist()) for name in labels})
+    listed = pa.table(
+        {name: pa.array(cells[name].values.astype(str).tolist(), pa.string()) for name in labels}
+    )
     mine = pa.table(
         {name: priced[name].cast(pa.string()) for name in labels} | {"usd": priced["notional_usd"]}
     )
