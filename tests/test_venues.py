@@ -6,10 +6,13 @@ import datetime as dt
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import xarray as xr
 import yaml
 
 from risk.errors import ConfigError
+from risk.findings import insurance_funds
 from risk.margin.venues import load_venue_rules
 from tests.makers import AS_OF, RULES, write_venues
 
@@ -138,3 +141,20 @@ def test_a_venue_without_rules_names_the_file_to_add(tmp_path: Path) -> None:
 def test_a_venue_name_cannot_walk_out_of_its_folder(tmp_path: Path, venue: str) -> None:
     with pytest.raises(ConfigError, match="cannot be a file name"):
         load_venue_rules([tmp_path], [venue], AS_OF)
+
+
+def test_a_fund_is_worth_dollars_and_one_in_an_unknown_currency_is_refused(tmp_path: Path) -> None:
+    days = np.array(["2025-06-28", "2025-06-29"], "M8[D]")
+    closes = xr.Dataset(
+        {"close": (("day", "asset"), [[99_000.0], [100_000.0]])},
+        coords={"day": days, "asset": ["BTC"]},
+    )
+    for currency, price in (("USDC", 1.0), ("BTC", 100_000.0)):
+        fund = {"insurance_fund": {"currency": currency, "balance": 5.0}}
+        write_venues(tmp_path / currency, {"okx": fund})
+        rules = load_venue_rules([tmp_path / currency], ["okx"], AS_OF)
+        assert insurance_funds(rules, closes)["balance_usd"].to_pylist() == [5.0 * price]
+    write_venues(tmp_path, {"okx": {"insurance_fund": {"currency": "OLD", "balance": 5.0}}})
+    rules = load_venue_rules([tmp_path], ["okx"], AS_OF)
+    with pytest.raises(ConfigError, match="okx: insurance_fund is in OLD.*mend the currency"):
+        insurance_funds(rules, closes)
