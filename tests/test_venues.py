@@ -156,5 +156,5 @@ def test_a_fund_is_worth_dollars_and_one_in_an_unknown_currency_is_refused(tmp_p
         assert insurance_funds(rules, closes)["balance_usd"].to_pylist() == [5.0 * price]
     write_venues(tmp_path, {"okx": {"insurance_fund": {"currency": "OLD", "balance": 5.0}}})
     rules = load_venue_rules([tmp_path], ["okx"], AS_OF)
-    with pytest.raises(ConfigError, match="okx: insurance_fund is in OLD.*mend the currency"):
+    with pytest.raises(ConfigError, match=r"okx: insurance_fund is in OLD.*mend the currency"):
         insurance_funds(rules, closes)
