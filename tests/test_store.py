@@ -63,8 +63,13 @@ def fill(folder, value_at_risk=7.0):
     pq.write_table(facts(value_at_risk), folder / "facts.parquet")
     pnl = xr.Dataset({"pnl": (("scenario", "cell"), np.arange(6.0).reshape(3, 2))})
     tree = xr.DataTree.from_dict({"/historical": pnl, "/stress": pnl * 2})
-    for name in ("cube", "drivers", "measures"):
+    for name in ("cube", "measures"):
         tree.to_zarr(folder / f"{name}.zarr", consolidated=False, mode="w")
+    moves = pnl.rename(cell="asset", pnl="low").assign_coords(
+        asset=np.array(["BTC", "ETH"], object)
+    )
+    drivers = xr.DataTree.from_dict({"/historical": moves, "/stress": moves})
+    drivers.to_zarr(folder / "drivers.zarr", consolidated=False, mode="w")
 
 
 def make_run(out, *, as_of=DAY, inputs=INPUTS, value_at_risk=7.0, **changes):

@@ -119,7 +119,14 @@ def local_client(workers: int | Workers) -> Iterator[Client]:
 
     started = Workers(workers) if isinstance(workers, int) else workers
     try:
-        with started.kept_up() as cluster, Client(cluster) as client:
+        with (
+            started.kept_up() as cluster,
+            Client(
+                # Whoever holds dask arrays in this process must not send them here.
+                cluster,
+                set_as_default=False,
+            ) as client,
+        ):
             yield client
     finally:
         if started is not workers:
@@ -140,7 +147,7 @@ def remote_client(address: str, tls: Mapping[str, str] | None) -> Iterator[Clien
 
     security = _security(address, tls)
     try:
-        client = Client(address, security=security)
+        client = Client(address, security=security, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         hint = "start one there, or mend the address"
         if tls:
