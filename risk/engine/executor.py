@@ -166,7 +166,8 @@ def _run_on(
             key=list(batches),
             retries=2,
             pure=False,
-        )
+        ),
+        loop=client.loop,
     )
     try:
         for future in finished:

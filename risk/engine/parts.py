@@ -64,7 +64,8 @@ def run_parts(
             )
             for rank, name in enumerate(names)
         }
-        for done, _ in enumerate(as_completed(list(futures.values())), start=1):
+        finished = as_completed(list(futures.values()), loop=client.loop)
+        for done, _ in enumerate(finished, start=1):
             report(done, len(names))
         try:
             client.gather(list(futures.values()))
