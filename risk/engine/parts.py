@@ -26,7 +26,7 @@ def run_parts(
 
     Parameters
     ----------
-    task : callable (name, *arguments)
+    task : callable (name, arguments ...)
         Importable by the workers; a part that is run twice writes the same files.
     names : sequence of str
         The parts, the longest first.
