@@ -249,10 +249,14 @@ def _after_limit(
 def counterparty(
     settings: CapitalSettings, as_of: date, notional: np.ndarray, equity: np.ndarray
 ) -> Section:
-    """Counterparty exposure to the holders, each isolated position its own netting set."""
+    """Counterparty exposure to the holders, each position its own netting set."""
     lines = Section(settings, "counterparty", as_of)
     n = len(notional)
-    lines.add("n", "Netting sets", float(n), "1", "CRE52.2: an isolated position nets with nothing")
+    alone = (
+        "CRE52.2: an isolated position nets with nothing; one of an account pool is taken alone too, "
+        "with its share of the pool's equity"
+    )
+    lines.add("n", "Netting sets", float(n), "1", alone)
     factor, days = lines.value("crypto_supervisory_factor"), lines.value("margin_period_days")
     add_on = margined_add_on(notional, factor, days)
     alpha, floor = lines.value("sa_ccr_alpha"), lines.value("sa_ccr_floor")
