@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from risk.liquidation.columns import Held, Plain, Steps, Sums, Terms
 from risk.liquidation.cross import CrossBook, read_pools
+from risk.liquidation.grouping import distinct, sort_within
 from risk.liquidation.impact import Impact
 from risk.liquidation.index import index_ladders
 from risk.liquidation.options import Options, build_options, read_options
@@ -171,7 +172,8 @@ def build_ladders(
     leg_cell[pooled] = pool_cell
     is_plain = terms.rule < 0
     key = (cell.astype("i8") * len(assets) + terms.asset) * 2 + (terms.direction < 0)
-    plain = _plain(terms.take(np.flatnonzero(is_plain)), key[is_plain], len(assets), len(cells))
+    whole = terms if is_plain.all() else terms.take(np.flatnonzero(is_plain))
+    plain = _plain(whole, key[is_plain], len(assets), len(cells))
     steps = _steps(closing, key[~is_plain], len(assets), len(cells))
     asset = np.zeros(len(cells), "i8")
     for sums in (steps.sums, plain.sums):
@@ -183,10 +185,9 @@ def build_ladders(
 
 def _plain(terms: Terms, key: np.ndarray, n_assets: int, n_cells: int) -> Plain:
     """Ladders of positions that are closed whole."""
-    key = key * 2 + terms.inverse
-    keys, ladder = np.unique(key, return_inverse=True)
+    keys, ladder = distinct(key * 2 + terms.inverse, 4 * n_cells * n_assets)
     # Ties keep book order, that is position id: the same bytes whatever order rows came in.
-    order = _sort_within(ladder, terms.first)
+    order = sort_within(ladder, len(keys), terms.first)
     terms, ladder = terms.take(order), ladder[order]
     sums = _empty_sums(keys // 2, ladder, terms.first, n_assets, n_cells)
 
@@ -195,8 +196,8 @@ def _plain(terms: Terms, key: np.ndarray, n_assets: int, n_cells: int) -> Plain:
     width = np.zeros(len(keys))
     looked_up = np.flatnonzero(~is_single)
     np.maximum.at(width, ladder[looked_up], bankrupt_at[looked_up] - terms.first[looked_up])
-    fee_order = _sort_within(ladder, fee_at)
-    bankrupt_order = _sort_within(ladder, bankrupt_at)
+    fee_order = sort_within(ladder, len(keys), fee_at)
+    bankrupt_order = sort_within(ladder, len(keys), bankrupt_at)
     single = np.flatnonzero(is_single & np.isfinite(terms.first))
     rows = len(sums.hot)
     plain = Plain(
@@ -226,14 +227,14 @@ def _plain(terms: Terms, key: np.ndarray, n_assets: int, n_cells: int) -> Plain:
 
 def _steps(closing: Closing, key: np.ndarray, n_assets: int, n_cells: int) -> Steps:
     """Ladders of positions that are cut in steps."""
-    keys, ladder = np.unique(key, return_inverse=True)
+    keys, ladder = distinct(key, 2 * n_cells * n_assets)
     # Positions that one gap hits lie together in memory.
-    near = _sort_within(ladder, closing.held.first)
+    near = sort_within(ladder, len(keys), closing.held.first)
     held, ladder = Held(*(column[near] for column in closing.held)), ladder[near]
     stairs = take_stairs(closing.stairs, near)
     owner, rungs = np.repeat(np.arange(len(key)), np.diff(stairs.start)), stairs.rung
     # Rungs of one position that share a trigger keep their order.
-    order = _sort_within(ladder[owner], rungs[:, RUNG_AT])
+    order = sort_within(ladder[owner], len(keys), rungs[:, RUNG_AT])
     owner, rungs = owner[order], rungs[order]
     first = np.ascontiguousarray(rungs[:, RUNG_AT])
     sums = _empty_sums(keys, ladder[owner], first, n_assets, n_cells)
@@ -263,15 +264,6 @@ def _empty_sums(
         lower_start=lower_start,
         lower=lower,
     )
-
-
-def _sort_within(ladder: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """Stable order by (ladder, value); two sorts of one key are faster than one of two."""
-    order = np.argsort(value, kind="stable")
-    code = ladder[order]
-    if len(code) and code.max() < 2**16:
-        code = code.astype("u2")  # sorted by radix
-    return order[np.argsort(code, kind="stable")]
 
 
 def _breakpoints(

@@ -25,9 +25,18 @@ from risk.errors import ConfigError, DataError
 from risk.instruments import instrument_name, is_instrument
 from risk.liquidation.cascade import cascade, no_events
 from risk.liquidation.columns import Events, Held, Rules, Stairs, Terms
+from risk.liquidation.grouping import distinct
 from risk.liquidation.impact import Impact, no_impact
 from risk.liquidation.steps import climb, tier_of
 from risk.margin.partial import read_step_rule
+
+
+#: What the terms of a position are made of.
+_COLUMNS = [
+    "asset", "settle", "kind", "symbol", "direction", "is_inverse", "equity_usd", "exposure_usd",
+    "notional", "notional_usd", "unrealized_pnl", "trigger", "stop_trigger", "liquidation_steps",
+    "closing_fee_rate", "liquidation_fee_rate", "leftover_to_holder",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,9 @@ def close_out_terms(book: pa.Table, assets: Sequence[str], impact: Impact | None
     alone = pc.and_(book["option_terms"].is_null(), book["pool_holdings"].is_null())
     priced = pc.and_(pc.equal(book["status"], "ok"), alone)
     rows = np.flatnonzero(priced.to_numpy(zero_copy_only=False))
-    priced = book.take(pa.array(rows))
+    priced = book.select(_COLUMNS)
+    if len(rows) < book.num_rows:
+        priced = priced.take(pa.array(rows))
 
     def column(name: str) -> np.ndarray:
         return priced[name].to_numpy(zero_copy_only=False).astype("f8")  # null becomes NaN
@@ -147,10 +158,13 @@ def driver_places(book: pa.Table, names: Sequence[str]) -> np.ndarray:
     labels = [
         book[name].combine_chunks().dictionary_encode() for name in ("settle", "kind", "symbol")
     ]
-    key = codes.astype("i8")
+    key, n_keys = codes.astype("i8"), len(assets)
     for label in labels:
-        key = key * max(len(label.dictionary), 1) + label.indices.to_numpy()
-    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+        size = max(len(label.dictionary), 1)
+        key, n_keys = key * size + label.indices.to_numpy(), n_keys * size
+    present, inverse = distinct(key, n_keys)
+    first = np.empty(len(present), "i8")
+    first[inverse] = np.arange(len(key))  # any of them
     which = [label.take(pa.array(first)).to_pylist() for label in labels]
     found = [
         place.get(instrument_name(assets[code], *said), own[code])
@@ -249,7 +263,7 @@ def label_codes(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
     """Distinct strings in sorted order, and each row's index among them."""
     encoded = column.combine_chunks().dictionary_encode()
     names = encoded.dictionary.to_pylist()
-    used, inverse = np.unique(encoded.indices.to_numpy(), return_inverse=True)
+    used, inverse = distinct(encoded.indices.to_numpy(), len(names))
     present = [names[i] for i in used]
     order = sorted(range(len(present)), key=present.__getitem__)
     rank = np.empty(len(present), "i8")
@@ -275,17 +289,17 @@ def make_cells(
     """
     priced = book.select(list(labels)).take(pa.array(rows))
     parts = [label_codes(priced[label]) for label in labels]
-    key = np.zeros(len(rows), "i8")
+    key, n_keys = np.zeros(len(rows), "i8"), 1
     for names, codes in parts:
-        key = key * len(names) + codes
-    distinct, cell = np.unique(key, return_inverse=True)
-    if len(distinct) > max_cells:
+        key, n_keys = key * len(names) + codes, n_keys * len(names)
+    present, cell = distinct(key, n_keys)
+    if len(present) > max_cells:
         raise ConfigError(
-            f"cells {list(labels)} give {len(distinct)} cells, above max_cells {max_cells}: "
+            f"cells {list(labels)} give {len(present)} cells, above max_cells {max_cells}: "
             "drop a label or raise max_cells"
         )
     columns: dict[str, list[str]] = {}
-    left = distinct
+    left = present
     for label, (names, _) in zip(reversed(labels), reversed(parts), strict=True):
         left, code = np.divmod(left, max(len(names), 1))
         columns[label] = [names[i] for i in code]
