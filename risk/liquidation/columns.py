@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Columns of `hot`: what the k first rungs and the survivors behind them add up to. Four of the
-# cube's variables need no other table.
-HIT_PNL, HIT_SLOPE, HIT_DEFICIT, HIT_NOTIONAL, HIT_COUNTS = range(5)
+# Columns of `hot`: what the k first rungs and the survivors behind them add up to. Four columns are
+# half a line of the processor's cache: no row lies across two.
+HIT_PNL, HIT_SLOPE, HIT_NOTIONAL, HIT_COUNTS = range(4)
 # Columns of `cold`.
 HIT_VENUE, HIT_COST = range(2)
 # Columns of `landing`: prefix sums, in trigger order, of the rungs closed at a landing.
@@ -45,6 +45,8 @@ class Sums(NamedTuple):
     side: np.ndarray  # (ladder,): 0 longs (closed by falls), 1 shorts (closed by rises)
     first: np.ndarray  # (rung,), adverse coordinate
     hot: np.ndarray  # (row, column)
+    short: np.ndarray  # (row,): deficit of the k first rungs
+    is_short: np.ndarray  # (ladder,): some rung leaves one; few do at their own triggers
     cold: np.ndarray
     lower_start: np.ndarray  # (ladder + 1,) into `lower`; short ladders have none
     lower: np.ndarray  # how many of the ladder's rungs have a lower code

@@ -13,7 +13,6 @@ from risk.liquidation.closing import close_out, count_at_or_below
 from risk.liquidation.columns import (
     HIT_COST,
     HIT_COUNTS,
-    HIT_DEFICIT,
     HIT_NOTIONAL,
     HIT_PNL,
     HIT_VENUE,
@@ -67,7 +66,7 @@ def correct_gaps(
 
         coin = landing[at, LAND_COIN] - landing[past, LAND_COIN]
         pnl[i] -= hot[at, HIT_PNL] - hot[past, HIT_PNL] + coin * (final - 1.0)
-        deficit[i] -= hot[at, HIT_DEFICIT] - hot[past, HIT_DEFICIT]
+        deficit[i] -= sums.short[at] - sums.short[past]
         notional[i] -= hot[at, HIT_NOTIONAL] - hot[past, HIT_NOTIONAL]
         counts[i] -= hot[at, HIT_COUNTS] - hot[past, HIT_COUNTS]
         if is_wide:

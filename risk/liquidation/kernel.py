@@ -13,7 +13,6 @@ from risk.liquidation.closing import count_at_or_below
 from risk.liquidation.columns import (
     HIT_COST,
     HIT_COUNTS,
-    HIT_DEFICIT,
     HIT_NOTIONAL,
     HIT_PNL,
     HIT_SLOPE,
@@ -146,9 +145,13 @@ def _add_hits(ladder, sums, paths, rows, is_wide, is_first, totals):
         r = row[i]
         gain = hot[r, HIT_PNL] + hot[r, HIT_SLOPE] * (last[i] - 1.0)
         pnl[i] = gain if is_first else pnl[i] + gain
-        deficit[i] = hot[r, HIT_DEFICIT] if is_first else deficit[i] + hot[r, HIT_DEFICIT]
         notional[i] = hot[r, HIT_NOTIONAL] if is_first else notional[i] + hot[r, HIT_NOTIONAL]
         counts[i] = hot[r, HIT_COUNTS] if is_first else counts[i] + hot[r, HIT_COUNTS]
+    if is_first:
+        deficit[:] = 0.0
+    if sums.is_short[ladder]:
+        for i in range(len(row)):
+            deficit[i] += sums.short[row[i]]
     if is_wide:
         for i in range(len(row)):
             venue, cost = cold[row[i], HIT_VENUE], cold[row[i], HIT_COST]
@@ -166,9 +169,13 @@ def _set_two(ladder, sums, paths, rows, is_wide, totals):
         p, q, move = one[i], two[i], last[i] - 1.0
         gain = hot[p, HIT_PNL] + hot[p, HIT_SLOPE] * move
         pnl[i] = gain + (hot[q, HIT_PNL] + hot[q, HIT_SLOPE] * move)
-        deficit[i] = hot[p, HIT_DEFICIT] + hot[q, HIT_DEFICIT]
         notional[i] = hot[p, HIT_NOTIONAL] + hot[q, HIT_NOTIONAL]
         counts[i] = hot[p, HIT_COUNTS] + hot[q, HIT_COUNTS]
+    if sums.is_short[ladder] or sums.is_short[ladder + 1]:
+        for i in range(len(one)):
+            deficit[i] = sums.short[one[i]] + sums.short[two[i]]
+    else:
+        deficit[:] = 0.0
     if is_wide:
         for i in range(len(one)):
             p, q = one[i], two[i]

@@ -259,11 +259,20 @@ def _empty_sums(
         asset=asset.astype("i4"),
         side=side,
         first=first,
-        hot=np.zeros((rows, 5)),
+        hot=_aligned(rows, 4),
+        short=np.zeros(rows),
+        is_short=np.zeros(len(keys), bool),
         cold=np.zeros((rows, 2)),
         lower_start=lower_start,
         lower=lower,
     )
+
+
+def _aligned(rows: int, columns: int) -> np.ndarray:
+    """Zeros that begin where a line of the cache does, as those of a mapped file."""
+    room = np.zeros(rows * columns + 8)
+    begin = -room.ctypes.data % 64 // room.itemsize
+    return room[begin : begin + rows * columns].reshape(rows, columns)
 
 
 def _breakpoints(

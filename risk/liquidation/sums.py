@@ -9,7 +9,6 @@ from risk.liquidation.closing import close_out
 from risk.liquidation.columns import (
     HIT_COST,
     HIT_COUNTS,
-    HIT_DEFICIT,
     HIT_NOTIONAL,
     HIT_PNL,
     HIT_SLOPE,
@@ -60,8 +59,9 @@ def sum_plain(
         coins = 0.0
         for p in range(begin, end):
             row = p + ladder
-            for column in (HIT_PNL, HIT_DEFICIT, HIT_NOTIONAL, HIT_COUNTS):
+            for column in (HIT_PNL, HIT_NOTIONAL, HIT_COUNTS):
                 hot[row + 1, column] = hot[row, column]
+            sums.short[row + 1] = sums.short[row]
             cold[row + 1] = cold[row]
             landing[row + 1] = landing[row]
             if first[p] == np.inf:
@@ -77,7 +77,7 @@ def sum_plain(
             coins += coin
             hot[row + 1, HIT_SLOPE] += coins
             hot[row + 1, HIT_PNL] += (coin if inv else held) - equity[p]
-            hot[row + 1, HIT_DEFICIT] += short
+            sums.short[row + 1] += short
             if liquidated:
                 hot[row + 1, HIT_NOTIONAL] += closed
                 hot[row + 1, HIT_COUNTS] += 1.0
@@ -100,6 +100,7 @@ def sum_plain(
             landing[row + 1, LAND_EQUITY] += equity[p]
             landing[row + 1, LAND_COST] += plain.cost[p]
             landing[row + 1, LAND_NOTIONAL] += plain.notional[p]
+        sums.is_short[ladder] = sums.short[end + ladder] > 0.0
         for q in range(begin, end):
             row = q + ladder
             p, b = fee_order[q], bankrupt_order[q]
@@ -130,10 +131,11 @@ def sum_steps(sums: Sums, rungs: np.ndarray) -> None:
             coins += rungs[p, RUNG_COIN]
             hot[row + 1, HIT_SLOPE] += coins
             hot[row + 1, HIT_PNL] = hot[row, HIT_PNL] + rungs[p, RUNG_PNL]
-            hot[row + 1, HIT_DEFICIT] = hot[row, HIT_DEFICIT] + rungs[p, RUNG_DEFICIT]
+            sums.short[row + 1] = sums.short[row] + rungs[p, RUNG_DEFICIT]
             hot[row + 1, HIT_NOTIONAL] = hot[row, HIT_NOTIONAL] + rungs[p, RUNG_NOTIONAL]
             kind = rungs[p, RUNG_KIND]
             count = STOP if kind == STOPPED else 1 if kind == LIQUIDATED else 0
             hot[row + 1, HIT_COUNTS] = hot[row, HIT_COUNTS] + count
             cold[row + 1, HIT_VENUE] = cold[row, HIT_VENUE] + rungs[p, RUNG_VENUE]
             cold[row + 1, HIT_COST] = cold[row, HIT_COST] + rungs[p, RUNG_COST]
+        sums.is_short[ladder] = sums.short[end + ladder] > 0.0
