@@ -160,17 +160,28 @@ def _add_hits(ladder, sums, paths, rows, is_wide, is_first, totals):
 
 
 @njit
-def _set_two(ladder, sums, paths, rows, is_wide, totals):
-    """What the first two ladders of a cell, of one asset, come to: written once, in their order."""
+def _set_two(ladder, sums, paths, rows, is_wide, ahead, totals):
+    """What the first two ladders of a cell, of one asset, come to: written once, in their order.
+
+    Meanwhile the rungs of the cell `ahead` are asked for, if it has long ladders.
+    """
     pnl, deficit, notional, counts, venue_gain, market_cost = totals
     one, two = rows[0], rows[1]
     last, hot, cold = paths.last[sums.asset[ladder]], sums.hot, sums.cold
-    for i in range(len(one)):
-        p, q, move = one[i], two[i], last[i] - 1.0
-        gain = hot[p, HIT_PNL] + hot[p, HIT_SLOPE] * move
-        pnl[i] = gain + (hot[q, HIT_PNL] + hot[q, HIT_SLOPE] * move)
-        notional[i] = hot[p, HIT_NOTIONAL] + hot[q, HIT_NOTIONAL]
-        counts[i] = hot[p, HIT_COUNTS] + hot[q, HIT_COUNTS]
+    begin, end = sums.cell_start[ahead], sums.cell_start[ahead + 1]
+    look, until = sums.lower_start[begin], sums.lower_start[end]
+    if look < until:
+        at, step = sums.start[begin], (sums.start[end] - sums.start[begin]) // len(one) + 1
+        stride = (until - look) // len(one) + 1
+        for i in range(len(one)):
+            prefetch(sums.first, at)
+            prefetch(sums.lower, look)
+            at += step
+            look += stride
+            _set_both(i, one[i], two[i], hot, last, pnl, notional, counts)
+    else:
+        for i in range(len(one)):
+            _set_both(i, one[i], two[i], hot, last, pnl, notional, counts)
     if sums.is_short[ladder] or sums.is_short[ladder + 1]:
         for i in range(len(one)):
             deficit[i] = sums.short[one[i]] + sums.short[two[i]]
@@ -181,6 +192,15 @@ def _set_two(ladder, sums, paths, rows, is_wide, totals):
             p, q = one[i], two[i]
             venue_gain[i] = cold[p, HIT_VENUE] + cold[q, HIT_VENUE]
             market_cost[i] = cold[p, HIT_COST] + cold[q, HIT_COST]
+
+
+@njit(inline="always")
+def _set_both(i, p, q, hot, last, pnl, notional, counts):
+    move = last[i] - 1.0
+    gain = hot[p, HIT_PNL] + hot[p, HIT_SLOPE] * move
+    pnl[i] = gain + (hot[q, HIT_PNL] + hot[q, HIT_SLOPE] * move)
+    notional[i] = hot[p, HIT_NOTIONAL] + hot[q, HIT_NOTIONAL]
+    counts[i] = hot[p, HIT_COUNTS] + hot[q, HIT_COUNTS]
 
 
 @njit
@@ -199,7 +219,8 @@ def walk_cells(
     n = paths.last.shape[1]
     new, rows, counts = np.empty(n + 1, np.uint32), np.empty((2, n), np.uint32), np.empty(n)
     looked_up, one_by_one, lived = 0, 0, 0
-    for cell in walk_order:
+    for turn in range(len(walk_order)):
+        cell, ahead = walk_order[turn], walk_order[min(turn + 1, len(walk_order) - 1)]
         wide = cell if is_wide else 0
         totals = (
             pnl[cell], deficit[cell], notional[cell], counts, venue_gain[wide], market_cost[wide]
@@ -210,7 +231,7 @@ def walk_cells(
             if is_first and ladder + 1 < end and sums.asset[ladder] == sums.asset[ladder + 1]:
                 _find_rows(ladder, sums, paths, new, rows[0])
                 _find_rows(ladder + 1, sums, paths, new, rows[1])
-                _set_two(ladder, sums, paths, rows, is_wide, totals)
+                _set_two(ladder, sums, paths, rows, is_wide, ahead, totals)
                 ladder, is_first = ladder + 2, False
             while ladder < end:
                 _find_rows(ladder, sums, paths, new, rows[0])

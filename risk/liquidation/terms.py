@@ -30,7 +30,6 @@ from risk.liquidation.impact import Impact, no_impact
 from risk.liquidation.steps import climb, tier_of
 from risk.margin.partial import read_step_rule
 
-
 #: What the terms of a position are made of.
 _COLUMNS = [
     "asset", "settle", "kind", "symbol", "direction", "is_inverse", "equity_usd", "exposure_usd",

@@ -122,9 +122,7 @@ def auto_deleverage(
         counts = [np.bincount(v, minlength=len(venues))[closed] for v in (venue[hit], where)]
         by_venue.append((np.full(len(closed), i), closed, before[closed], *sums, *counts))
         # Of nobody, bincount counts in whole numbers.
-        amounts = [
-            np.bincount(place, x[hit], len(pair)).astype("f8") for x in (cut, taken, missed)
-        ]
+        amounts = [np.bincount(place, x[hit], len(pair)).astype("f8") for x in (cut, taken, missed)]
         by_account.append((np.full(len(pair), i), where, who, *amounts))
     scenario_, where, *columns = (np.concatenate(x) for x in zip(*by_venue, strict=True))
     names = pa.array(venues, pa.string())
