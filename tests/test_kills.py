@@ -217,7 +217,10 @@ def test_a_night_killed_before_random_changes_of_files_gives_the_same_bytes(
 def test_workers_of_a_night_killed_at_random_moments_cost_one_block_each(
     sample, finished, tmp_path, monkeypatch
 ):
-    """The log of attempts lies beside the runs: a block that was begun twice is in it twice."""
+    """The log of attempts lies beside the runs: a block that was begun twice is in it twice.
+
+    A busy machine may lose a worker that nobody killed; that one costs no more than the others.
+    """
     log = tmp_path / "attempts.log"
     monkeypatch.setenv("BULKHEAD_ATTEMPTS", str(log))
     monkeypatch.setattr("risk.pipeline.book.run_block", logged_block)
@@ -248,10 +251,14 @@ def test_workers_of_a_night_killed_at_random_moments_cost_one_block_each(
     finally:
         pipeline.close(night)
     assert_same(finished, run)
-    attempts = log.read_text().split()
-    assert len(set(attempts)) == n_blocks
+    attempts = [line.split() for line in log.read_text().splitlines()]
+    lasts = {block: process for block, process in attempts}
+    assert len(lasts) == n_blocks
     print(f"\n{len(killed)} workers killed, {len(attempts)} attempts at {n_blocks} blocks")
-    assert n_blocks <= len(attempts) <= n_blocks + len(killed)
+    lost = Counter(process for _, process in attempts)
+    lost.subtract(lasts.values())
+    assert len(killed) == n_kills
+    assert max(lost.values()) <= 1, "no process costs more than the block it was at"
 
 
 def logged_block(workspace, block):
@@ -259,5 +266,5 @@ def logged_block(workspace, block):
     from risk.block import run_block
 
     with Path(os.environ["BULKHEAD_ATTEMPTS"]).open("a") as log:
-        log.write(f"{block.key}\n")
+        log.write(f"{block.key} {os.getpid()}\n")
     return run_block(workspace, block)
