@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -193,15 +194,24 @@ def _worst_cover(table: pa.Table, n: int) -> tuple[float | None, str]:
     if not table.num_rows:
         return None, "no account deficit in this run"
     # An account may hold positions at several venues: its deficits are one default.
-    summed = table.group_by(["scenario", "account"], use_threads=False).aggregate(
-        [("deficit_usd", "sum")]
-    )
-    stress = summed["scenario"].combine_chunks().dictionary_encode()
-    codes = stress.indices.to_numpy(zero_copy_only=False)
-    deficits = summed["deficit_usd_sum"].to_numpy()
-    covers = [cover(deficits[codes == code], n) for code in range(len(stress.dictionary))]
+    scenarios = table["scenario"].combine_chunks()
+    if not pa.types.is_dictionary(scenarios.type):
+        scenarios = scenarios.dictionary_encode()
+    stress = scenarios.indices.to_numpy(zero_copy_only=False).astype("i8")
+    deficits = table["deficit_usd"].to_numpy()
+    check_amounts(account_deficits=deficits)
+    some = np.flatnonzero(deficits > 0.0)
+    accounts = table["account"].combine_chunks()
+    if not pa.types.is_dictionary(accounts.type):
+        accounts = accounts.dictionary_encode()
+    n_accounts = max(len(accounts.dictionary), 1)
+    key = stress[some] * n_accounts + accounts.indices.to_numpy(zero_copy_only=False)[some]
+    pairs, place = np.unique(key, return_inverse=True)
+    summed = np.bincount(place, deficits[some], len(pairs)).astype("f8")
+    edges = np.searchsorted(pairs // n_accounts, np.arange(len(scenarios.dictionary) + 1))
+    covers = [cover(summed[begin:end], n) for begin, end in pairwise(edges)]
     worst = int(np.argmax(covers))
-    return covers[worst], f"Largest in {stress.dictionary[worst].as_py()}"
+    return covers[worst], f"Largest in {scenarios.dictionary[worst].as_py()}"
 
 
 def _ratio(resources: float, amount: float | None) -> float | None:

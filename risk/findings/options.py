@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from risk.config import Config
-from risk.cube import open_cube, read_dataset
+from risk.cube import open_cube, read_dataset, total
 from risk.reports import Fact, Section
 from risk.reports.view import slug
 
@@ -73,10 +73,9 @@ def options_section(folder: Path, config: Config) -> Section | None:
 def _tail(folder: Path, name: str, confidence: float) -> list[Fact]:
     """Loss, liquidations and deficit of the options of one set, apart from the rest."""
     cube = open_cube(folder)[name].to_dataset()
-    mine = np.flatnonzero(cube["kind"].values == "option")
+    mine = cube["kind"].values == "option"
     pnl, deficit, liquidations = (
-        cube[part].values[:, mine].sum(axis=1, dtype="f8")
-        for part in ("pnl", "deficit", "liquidations")
+        total(cube, part, mine).values.astype("f8") for part in ("pnl", "deficit", "liquidations")
     )
     weight = cube["weight"].values
     order = np.argsort(pnl, kind="stable")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xarray as xr
 
+from risk.findings.by_account import coded, sum_by_account, worst_by_account
 from risk.reports.choose import SET_WORDS, words
 
 #: Accounts listed in the report, by worst stress.
@@ -44,19 +44,32 @@ def stress_totals(folder: Path, cube: xr.DataTree, funds: pa.Table) -> tuple[xr.
         )
         return none, schema.empty_table()
     totals = cube["stress"].to_dataset().load().sum("cell", skipna=False)
-    losses = pq.read_table(folder / "accounts.parquet", filters=[("scenario_set", "=", "stress")])
+    losses = _read_losses(folder, [("scenario_set", "=", "stress")])
     index = losses["scenario"].to_numpy()
     codes = {venue: i for i, venue in enumerate(venues)}
-    where = np.array([codes[venue] for venue in losses["venue"].to_pylist()], "i8")
-    by_venue = np.zeros((totals.sizes["scenario"], len(venues)))
-    np.add.at(by_venue, (index, where), losses["deficit_usd"].to_numpy())
+    names, venue = coded(losses["venue"])
+    where = np.array([codes[name] for name in names], "i8")[venue]
+    shape = (totals.sizes["scenario"], len(venues))
+    by_venue = np.bincount(
+        index * len(venues) + where, losses["deficit_usd"].to_numpy(), shape[0] * shape[1]
+    ).reshape(shape)
     totals = totals.assign(deficit_by_venue=(("scenario", "venue"), by_venue)).assign_coords(
         venue=venues
     )
-    labels = pa.array([str(label) for label in totals.label.values])
+    labels = [str(label) for label in totals.label.values]
     place = losses.schema.get_field_index("scenario")
-    named = losses.set_column(place, "scenario", labels.take(losses["scenario"].combine_chunks()))
-    return totals, named.select(schema.names).cast(schema)
+    losses = losses.set_column(place, "scenario", _named(index, labels))
+    return totals, losses.select(schema.names)
+
+
+def _read_losses(folder: Path, filters: list[tuple[str, str, object]]) -> pa.Table:
+    path = folder / "accounts.parquet"
+    names = ["account", "venue", "scenario_set"]
+    return pq.read_table(path, filters=filters, read_dictionary=names).unify_dictionaries()
+
+
+def _named(place: np.ndarray, names: list[str]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(place, pa.int32()), pa.array(names, pa.string()))
 
 
 def sampled_deficits(folder: Path, cube: xr.DataTree) -> pa.Table | None:
@@ -65,16 +78,23 @@ def sampled_deficits(folder: Path, cube: xr.DataTree) -> pa.Table | None:
     if not path.exists():
         return None
     names = [name for name in cube.children if name != "stress"]
-    found = pq.read_table(path, filters=[("scenario_set", "in", names), ("deficit_usd", ">", 0.0)])
-    if not names or not found.num_rows:
+    if not names:
         return None
-    labels = {name: cube[name].dataset["label"].values for name in names}
-    pairs = zip(found["scenario_set"].to_pylist(), found["scenario"].to_pylist(), strict=True)
-    scenario = [f"{words(name, SET_WORDS)}, {labels[name][at]}" for name, at in pairs]
+    found = _read_losses(folder, [("scenario_set", "in", names), ("deficit_usd", ">", 0.0)])
+    if not found.num_rows:
+        return None
+    sets, of_set = coded(found["scenario_set"])
+    labels = [cube[name].dataset["label"].values for name in sets]
+    most = max(len(one) for one in labels)
+    pairs, place = np.unique(of_set * most + found["scenario"].to_numpy(), return_inverse=True)
+    scenarios = [
+        f"{words(sets[at // most], SET_WORDS)}, {labels[at // most][at % most]}"
+        for at in pairs.tolist()
+    ]
     return pa.table(
         {
-            "scenario": pa.array(scenario, pa.string()),
-            "account": found["account"].cast(pa.string()),
+            "scenario": _named(place, scenarios),
+            "account": found["account"],
             "deficit_usd": found["deficit_usd"],
         }
     )
@@ -90,33 +110,26 @@ def worst_accounts(book: pa.Table, losses: pa.Table, stresses: xr.Dataset) -> pa
                 "notional_usd": pa.array([], "f8"),
             }
         )  # fmt: skip
-    per_account = losses.group_by(["account", "scenario"], use_threads=False).aggregate(
-        [("pnl_usd", "sum"), ("deficit_usd", "sum")]
+    sums = sum_by_account(losses, "scenario", ("pnl_usd", "deficit_usd"))
+    pnl, deficit = sums.columns.values()
+    worst = worst_by_account(sums, deficit - pnl, _N_ACCOUNTS)
+    accounts = [sums.accounts[sums.account[pair]] for pair in worst]
+    ours = pc.and_(
+        pc.equal(book["status"], "ok"),
+        pc.is_in(book["account"].cast(pa.string()), pa.array(accounts, pa.string())),
     )
-    cost = pc.subtract(per_account["deficit_usd_sum"], per_account["pnl_usd_sum"])
-    ordered = per_account.append_column("cost", cost).sort_by(
-        [("cost", "descending"), ("account", "ascending"), ("scenario", "ascending")]
+    names, holder = coded(book.filter(ours)["account"].cast(pa.string()))
+    held = np.bincount(holder, book.filter(ours)["notional_usd"].to_numpy(), len(names))
+    notional = dict(zip(names, held.tolist(), strict=True))
+    return pa.Table.from_pylist(
+        [
+            {
+                "account": account,
+                "scenario": sums.scenarios[sums.scenario[pair]],
+                "pnl_usd": float(pnl[pair]),
+                "deficit_usd": float(deficit[pair]),
+                "notional_usd": notional.get(account, 0.0),
+            }
+            for account, pair in zip(accounts, worst, strict=True)
+        ]
     )
-    priced = book.filter(pc.equal(book["status"], "ok"))
-    held = (
-        pa.table({"account": priced["account"].cast(pa.string()), "n": priced["notional_usd"]})
-        .group_by("account", use_threads=False)
-        .aggregate([("n", "sum")])
-    )
-    notional = dict(zip(held["account"].to_pylist(), held["n_sum"].to_pylist(), strict=True))
-    rows: dict[str, dict[str, Any]] = {}
-    for batch in ordered.to_batches(max_chunksize=1000):
-        for row in batch.to_pylist():
-            rows.setdefault(
-                row["account"],
-                {
-                    "account": row["account"],
-                    "scenario": row["scenario"],
-                    "pnl_usd": row["pnl_usd_sum"],
-                    "deficit_usd": row["deficit_usd_sum"],
-                    "notional_usd": notional.get(row["account"], 0.0),
-                },
-            )
-        if len(rows) >= _N_ACCOUNTS:
-            break
-    return pa.Table.from_pylist(list(rows.values())[:_N_ACCOUNTS])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from risk.config import Config
+from risk.findings.by_account import coded, sum_by_account, worst_by_account
 from risk.reports import Fact, Section
 from risk.reports.view import slug
 
@@ -67,17 +69,21 @@ def _accounts(path: Path) -> list[dict]:
     if not path.exists():
         return []
     found = pq.read_table(path)
-    rows = (
-        found.group_by(["account", "scenario_set", "label"], use_threads=False)
-        .aggregate([("deleveraged_notional", "sum"), ("paid", "sum"), ("missed", "sum")])
-        .sort_by(
-            [("paid_sum", "descending"), ("account", "ascending"), ("scenario_set", "ascending"),
-             ("label", "ascending")]
-        )
-    )  # fmt: skip
-    kept: dict[str, dict] = {}
-    for row in pa.Table.to_pylist(rows):
-        kept.setdefault(row["account"], {k.removesuffix("_sum"): v for k, v in row.items()})
-        if len(kept) == _N_ACCOUNTS:
-            break
-    return list(kept.values())
+    sets, of_set = coded(found["scenario_set"])
+    labels, label = coded(found["label"])
+    key = of_set.astype("i8") * max(len(labels), 1) + label
+    scenarios, place = np.unique(key, return_inverse=True)
+    where = [(sets[at // len(labels)], labels[at % len(labels)]) for at in scenarios.tolist()]
+    # By set and label, as text that sorts so.
+    names = pa.array([f"{one[0]}\0{one[1]}" for one in where], pa.string())
+    named = found.append_column("named", pa.DictionaryArray.from_arrays(place, names))
+    sums = sum_by_account(named, "named", ("deleveraged_notional", "paid", "missed"))
+    return [
+        {
+            "account": sums.accounts[sums.account[pair]],
+            "scenario_set": where[sums.scenario[pair]][0],
+            "label": where[sums.scenario[pair]][1],
+            **{name: float(column[pair]) for name, column in sums.columns.items()},
+        }
+        for pair in worst_by_account(sums, sums.columns["paid"], _N_ACCOUNTS)
+    ]
