@@ -29,6 +29,13 @@ from risk.liquidation.impact import Impact, no_impact
 from risk.liquidation.steps import climb, tier_of
 from risk.margin.partial import read_step_rule
 
+#: Columns of the book that say how a position is closed.
+_USED = [
+    "asset", "settle", "kind", "symbol", "direction", "is_inverse", "equity_usd", "exposure_usd",
+    "notional_usd", "notional", "unrealized_pnl", "trigger", "stop_trigger", "closing_fee_rate",
+    "liquidation_fee_rate", "leftover_to_holder", "liquidation_steps",
+]  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Closing:
@@ -80,7 +87,7 @@ def close_out_terms(book: pa.Table, assets: Sequence[str], impact: Impact | None
     alone = pc.and_(book["option_terms"].is_null(), book["pool_holdings"].is_null())
     priced = pc.and_(pc.equal(book["status"], "ok"), alone)
     rows = np.flatnonzero(priced.to_numpy(zero_copy_only=False))
-    priced = book.take(pa.array(rows))
+    priced = book.select(_USED).take(pa.array(rows))
 
     def column(name: str) -> np.ndarray:
         return priced[name].to_numpy(zero_copy_only=False).astype("f8")  # null becomes NaN
@@ -150,7 +157,10 @@ def driver_places(book: pa.Table, names: Sequence[str]) -> np.ndarray:
     key = codes.astype("i8")
     for label in labels:
         key = key * max(len(label.dictionary), 1) + label.indices.to_numpy()
-    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    distinct = pa.array(key).dictionary_encode()  # by hashing: sorting a million costs more
+    inverse = distinct.indices.to_numpy()
+    first = np.empty(len(distinct.dictionary), "i8")
+    first[inverse[::-1]] = np.arange(len(key))[::-1]
     which = [label.take(pa.array(first)).to_pylist() for label in labels]
     found = [
         place.get(instrument_name(assets[code], *said), own[code])
@@ -249,12 +259,12 @@ def label_codes(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
     """Distinct strings in sorted order, and each row's index among them."""
     encoded = column.combine_chunks().dictionary_encode()
     names = encoded.dictionary.to_pylist()
-    used, inverse = np.unique(encoded.indices.to_numpy(), return_inverse=True)
-    present = [names[i] for i in used]
-    order = sorted(range(len(present)), key=present.__getitem__)
-    rank = np.empty(len(present), "i8")
-    rank[order] = np.arange(len(present))
-    return [present[i] for i in order], rank[inverse]
+    codes = encoded.indices.to_numpy()
+    used = np.flatnonzero(np.bincount(codes, minlength=len(names)))
+    order = sorted(used.tolist(), key=names.__getitem__)
+    rank = np.empty(len(names), "i8")
+    rank[order] = np.arange(len(order))
+    return [names[i] for i in order], rank[codes]
 
 
 def make_cells(

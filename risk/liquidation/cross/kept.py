@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from risk.liquidation.cross.book import PoolOutcomes, join_outcomes
+from risk.liquidation.cross.book import AMOUNTS, COUNTS, PoolOutcomes
 
 
 def save_outcomes(folder: Path, name: str, outcomes: PoolOutcomes) -> str:
@@ -29,12 +29,24 @@ def check_outcomes(folder: Path, name: str, checksum: str) -> bool:
 
 def load_outcomes(folder: Path, names: Iterable[str]) -> PoolOutcomes:
     """Join the outcomes of consecutive blocks, in the order of `names`."""
-    parts, first = [], 0
-    for name in names:
-        part = _read(folder, name)
-        parts.append((first, part))
-        first += len(part.counts)
-    return join_outcomes(parts)
+    blocks = [_open(folder, name) for name in names]
+    n = sum(rows.shape[1] for rows, _ in blocks)
+    found = PoolOutcomes(
+        np.empty(n, "i8"),
+        np.empty(n, "i8"),
+        np.empty((n, len(AMOUNTS))),
+        np.empty(n, "i1"),
+        np.concatenate([np.empty((0, len(COUNTS)), "i4"), *(counts for _, counts in blocks)]),
+    )
+    # Block by block into place, so that no row is in memory twice.
+    at, first = 0, 0
+    for rows, counts in blocks:
+        part = slice(at, at + rows.shape[1])
+        found.scenario[part], found.leg[part], found.status[part] = rows[:3]
+        found.scenario[part] += first
+        found.amounts[part] = rows[3:].T
+        at, first = part.stop, first + len(counts)
+    return found
 
 
 def _pack(outcomes: PoolOutcomes) -> dict[str, np.ndarray]:
@@ -44,14 +56,21 @@ def _pack(outcomes: PoolOutcomes) -> dict[str, np.ndarray]:
 
 
 def _read(folder: Path, name: str) -> PoolOutcomes:
-    rows, counts = (
-        np.load(folder / f"{name}.{part}.npy", allow_pickle=False) for part in ("rows", "counts")
-    )
+    rows, counts = _open(folder, name)
     scenario, leg, status = rows[:3]
     amounts = np.ascontiguousarray(rows[3:].T)
     return PoolOutcomes(
-        scenario.astype("i8"), leg.astype("i8"), amounts, status.astype("i1"), counts
+        scenario.astype("i8"), leg.astype("i8"), amounts, status.astype("i1"), np.array(counts)
     )
+
+
+def _open(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and counts of a block, mapped: what is not looked at is not read."""
+    rows, counts = (
+        np.load(folder / f"{name}.{part}.npy", mmap_mode="r", allow_pickle=False)
+        for part in ("rows", "counts")
+    )
+    return rows, counts
 
 
 def _digest(outcomes: PoolOutcomes) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -35,22 +36,21 @@ def check_valued(folder: Path, name: str, checksum: str) -> bool:
 
 def load_valued(folder: Path, names: Iterable[str]) -> Valued:
     """Join the arrays of consecutive blocks, in the order of `names`."""
-    parts = [_read(folder, name) for name in names]
+    parts = [_read(folder, name, mmap_mode="r") for name in names]
     sizes = [part["value"].shape[2] for part in parts]
-    for part, first in zip(parts, np.cumsum(sizes) - sizes, strict=True):
-        part["stairs"][1] += first
-    ends = np.concatenate([part["value"] for part in parts], axis=2)
+    ends = np.empty((2, parts[0]["value"].shape[1], sum(sizes)))
     stairs = np.concatenate([part["stairs"] for part in parts], axis=1)
+    at = 0
+    # Block by block into place: the values are not in memory twice.
+    for part, first, size in zip(parts, np.cumsum(sizes) - sizes, sizes, strict=True):
+        ends[:, :, first : first + size] = part["value"]
+        n_stairs = part["stairs"].shape[1]
+        stairs[1, at : at + n_stairs] += first
+        at += n_stairs
     # Stable: within a contract the scenarios stay in order.
     stairs = stairs[:, np.argsort(stairs[0], kind="stable")]
     start = np.searchsorted(stairs[0], np.arange(ends.shape[1] + 1))
-    return Valued(
-        np.ascontiguousarray(ends[0]),
-        np.ascontiguousarray(ends[1]),
-        start.astype("i8"),
-        stairs[1].astype("i8"),
-        *np.ascontiguousarray(stairs[2:]),
-    )
+    return Valued(ends[0], ends[1], start.astype("i8"), stairs[1].astype("i8"), *stairs[2:])
 
 
 def take_valued(valued: Valued, index: np.ndarray) -> Valued:
@@ -77,9 +77,9 @@ def _pack(valued: Valued) -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
-def _read(folder: Path, name: str) -> dict[str, np.ndarray]:
+def _read(folder: Path, name: str, mmap_mode: Literal["r"] | None = None) -> dict[str, np.ndarray]:
     return {
-        part: np.load(folder / f"{name}.{part}.npy", allow_pickle=False)
+        part: np.load(folder / f"{name}.{part}.npy", mmap_mode=mmap_mode, allow_pickle=False)
         for part in ("value", "stairs")
     }
 
