@@ -48,7 +48,8 @@ def adequacy(night: Night, book: pa.Table, assets: list[str]) -> None:
     multiples = volatility_multiples(history, assets, calibration["volatility"])
     columns = ["scenario_set", *_MEASURED]
     everyone = pq.read_table(folder / "positions.parquet", columns=columns)
-    stored, impact, terms = open_drivers(folder, instruments=True), read_impact(night), None
+    stored = open_drivers(folder, instruments=True, labels=False)
+    impact, terms = read_impact(night), None
     tables: list[pa.Table] = []
     positions: list[pa.Table] = []
     tiers: list[dict[str, Any]] = []

@@ -24,7 +24,7 @@ from risk.pipeline.branch import compare_branch
 from risk.pipeline.designs import sampling_designs
 from risk.pipeline.explore import explore
 from risk.pipeline.files import (
-    pooled_outcomes,
+    pooled_results,
     read_json,
     valued_options,
     write_positions,
@@ -146,7 +146,7 @@ def _tails_and_needs(night: Night, book: pa.Table) -> pa.Table:
     targets = night.config.margin
     parts = []
     impact, terms = read_impact(night), None
-    stored = open_drivers(night.folder, instruments=True)
+    stored = open_drivers(night.folder, instruments=True, labels=False)
     for name in night.config.scenarios.names:
         columns = {"scenario_set": pa.repeat(name, len(book))}
         columns |= {column: margin[column] for column in margin.column_names}
@@ -159,7 +159,7 @@ def _tails_and_needs(night: Night, book: pa.Table) -> pa.Table:
             if terms is None:
                 terms = BookTerms(book, list(drivers.asset.values), impact)
             valued = valued_options(night.folder, name)
-            pooled = pooled_outcomes(night.folder, name)
+            pooled = pooled_results(night.folder, name)
             tails = position_tails(book, drivers, valued=valued, pooled=pooled, terms=terms)
             needs = required_margins(
                 book,

@@ -58,6 +58,27 @@ class PoolOutcomes(NamedTuple):
     counts: np.ndarray  # (scenario, column): `COUNTS`
 
 
+class PoolResults(NamedTuple):
+    """What the tail of a position in a pool needs of `PoolOutcomes`, in the same rows."""
+
+    scenario: np.ndarray  # (row,)
+    leg: np.ndarray
+    pnl: np.ndarray
+    deficit: np.ndarray
+    is_liquidated: np.ndarray
+
+
+def results_of(outcomes: PoolOutcomes) -> PoolResults:
+    """The columns of outcomes that tails need."""
+    return PoolResults(
+        outcomes.scenario.astype("i4"),
+        outcomes.leg.astype("i4"),
+        outcomes.amounts[:, AMOUNTS.index("pnl")].copy(),
+        outcomes.amounts[:, AMOUNTS.index("deficit")].copy(),
+        outcomes.status == LIQUIDATED,
+    )
+
+
 def read_pools(book: pa.Table, assets: Sequence[str], impact: Impact | None = None) -> Packed:
     """The pools of the priced cross-margined positions of a book.
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from risk.liquidation.cross.book import AMOUNTS, COUNTS, PoolOutcomes
+from risk.liquidation.columns import LIQUIDATED
+from risk.liquidation.cross.book import AMOUNTS, PoolOutcomes, PoolResults, join_outcomes
+
+#: Rows of a block's file before the amounts: scenario, leg and status.
+_AHEAD = 3
 
 
 def save_outcomes(folder: Path, name: str, outcomes: PoolOutcomes) -> str:
     """Write the outcomes of one block under its name; returns their checksum."""
     folder.mkdir(parents=True, exist_ok=True)
     for part, values in _pack(outcomes).items():
-        np.save(folder / f"{name}.{part}.npy", values, allow_pickle=False)
+        np.save(_file(folder, name, part), values, allow_pickle=False)
     return _digest(outcomes)
 
 
@@ -29,23 +33,34 @@ def check_outcomes(folder: Path, name: str, checksum: str) -> bool:
 
 def load_outcomes(folder: Path, names: Iterable[str]) -> PoolOutcomes:
     """Join the outcomes of consecutive blocks, in the order of `names`."""
-    blocks = [_open(folder, name) for name in names]
-    n = sum(rows.shape[1] for rows, _ in blocks)
-    found = PoolOutcomes(
-        np.empty(n, "i8"),
-        np.empty(n, "i8"),
-        np.empty((n, len(AMOUNTS))),
-        np.empty(n, "i1"),
-        np.concatenate([np.empty((0, len(COUNTS)), "i4"), *(counts for _, counts in blocks)]),
+    parts, first = [], 0
+    for name in names:
+        part = _read(folder, name)
+        parts.append((first, part))
+        first += len(part.counts)
+    return join_outcomes(parts)
+
+
+def load_results(folder: Path, names: Sequence[str]) -> PoolResults:
+    """The same, no more than the tails of positions need: less than half the memory."""
+    sizes = [
+        np.load(_file(folder, name, "rows"), mmap_mode="r", allow_pickle=False).shape[1]
+        for name in names
+    ]
+    n = sum(sizes)
+    found = PoolResults(
+        np.empty(n, "i4"), np.empty(n, "i4"), np.empty(n), np.empty(n), np.empty(n, bool)
     )
-    # Block by block into place, so that no row is in memory twice.
     at, first = 0, 0
-    for rows, counts in blocks:
-        part = slice(at, at + rows.shape[1])
-        found.scenario[part], found.leg[part], found.status[part] = rows[:3]
-        found.scenario[part] += first
-        found.amounts[part] = rows[3:].T
-        at, first = part.stop, first + len(counts)
+    for name, size in zip(names, sizes, strict=True):
+        rows, counts = _load(folder, name)
+        part = slice(at, at + size)
+        found.scenario[part] = rows[0] + first
+        found.leg[part] = rows[1]
+        found.is_liquidated[part] = rows[2] == LIQUIDATED
+        found.pnl[part] = rows[_AHEAD + AMOUNTS.index("pnl")]
+        found.deficit[part] = rows[_AHEAD + AMOUNTS.index("deficit")]
+        at, first = at + size, first + len(counts)
     return found
 
 
@@ -56,21 +71,23 @@ def _pack(outcomes: PoolOutcomes) -> dict[str, np.ndarray]:
 
 
 def _read(folder: Path, name: str) -> PoolOutcomes:
-    rows, counts = _open(folder, name)
-    scenario, leg, status = rows[:3]
-    amounts = np.ascontiguousarray(rows[3:].T)
+    rows, counts = _load(folder, name)
+    scenario, leg, status = rows[:_AHEAD]
+    amounts = np.ascontiguousarray(rows[_AHEAD:].T)
     return PoolOutcomes(
-        scenario.astype("i8"), leg.astype("i8"), amounts, status.astype("i1"), np.array(counts)
+        scenario.astype("i8"), leg.astype("i8"), amounts, status.astype("i1"), counts
     )
 
 
-def _open(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and counts of a block, mapped: what is not looked at is not read."""
+def _load(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     rows, counts = (
-        np.load(folder / f"{name}.{part}.npy", mmap_mode="r", allow_pickle=False)
-        for part in ("rows", "counts")
+        np.load(_file(folder, name, part), allow_pickle=False) for part in ("rows", "counts")
     )
     return rows, counts
+
+
+def _file(folder: Path, name: str, part: str) -> Path:
+    return folder / f"{name}.{part}.npy"
 
 
 def _digest(outcomes: PoolOutcomes) -> str:

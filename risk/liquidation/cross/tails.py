@@ -9,9 +9,11 @@ from risk.compiled import njit
 from risk.liquidation.columns import LIQUIDATED
 from risk.liquidation.cross.book import (
     PoolOutcomes,
+    PoolResults,
     add_move,
     pool_outcomes,
     position_legs,
+    results_of,
 )
 from risk.liquidation.single import measure_single
 from risk.margin.excess import ROW, Packed
@@ -35,7 +37,7 @@ def leg_probabilities(
 def measure_legs(
     pools: Packed,
     drivers: xr.Dataset,
-    outcomes: PoolOutcomes | None,
+    outcomes: PoolOutcomes | PoolResults | None,
     weight: np.ndarray,
     limits: tuple[float, float, float, float],
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -50,9 +52,10 @@ def measure_legs(
         return legs, found
     if outcomes is None:
         outcomes = pool_outcomes(pools, drivers)
+    results = results_of(outcomes) if isinstance(outcomes, PoolOutcomes) else outcomes
     last = np.ascontiguousarray(drivers["last"].values.T)
     is_equal = bool(np.ptp(weight) == 0)
-    _measure_all(pools, last, outcomes, weight, is_equal, limits, found)
+    _measure_all(pools, last, results, weight, is_equal, limits, found)
     # The loop goes from pool to pool, the rows of the book are in another order.
     ahead = np.flatnonzero(pools.kinds[:, ROW] >= 0)
     return pools.kinds[legs, ROW], found[:, np.searchsorted(ahead, legs)]
@@ -60,13 +63,13 @@ def measure_legs(
 
 @njit
 def _measure_all(
-    pools: Packed, last: np.ndarray, outcomes: PoolOutcomes, weight: np.ndarray, is_equal: bool,
+    pools: Packed, last: np.ndarray, results: PoolResults, weight: np.ndarray, is_equal: bool,
     limits: tuple[float, float, float, float], found: np.ndarray,
 ) -> None:  # fmt: skip
     """Measure the positions, in the order of their legs."""
     pnl, loss, mass = np.empty(len(weight)), np.empty(len(weight)), np.empty(len(weight))
     unit = limits[3]
-    start, order = _group(outcomes.leg, len(pools.legs))
+    start, order = _group(results.leg, len(pools.legs))
     place = 0
     for k in range(len(pools.start) - 1):
         for leg in range(pools.start[k], pools.start[k + 1]):
@@ -76,10 +79,10 @@ def _measure_all(
             add_move(pools, k, leg, last, pnl)
             short, liquidated = 0.0, 0.0
             for r in order[start[leg] : start[leg + 1]]:
-                i = outcomes.scenario[r]
-                pnl[i] = outcomes.amounts[r, 0]
-                short += outcomes.amounts[r, 2] * weight[i]
-                if outcomes.status[r] == LIQUIDATED:
+                i = results.scenario[r]
+                pnl[i] = results.pnl[r]
+                short += results.deficit[r] * weight[i]
+                if results.is_liquidated[r]:
                     liquidated += weight[i]
             found[0, place], found[1, place] = measure_single(
                 pnl, weight, is_equal, limits, loss, mass

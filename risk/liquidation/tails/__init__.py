@@ -10,7 +10,7 @@ import pyarrow as pa
 import xarray as xr
 
 from risk.liquidation.cascade import stay_moved
-from risk.liquidation.cross import PoolOutcomes, measure_legs
+from risk.liquidation.cross import PoolOutcomes, PoolResults, measure_legs
 from risk.liquidation.impact import Impact
 from risk.liquidation.options import Valued, measure_holdings, value_options
 from risk.liquidation.tails.book import MERGED, ORDERED, STEPPED, STEPPED_COIN, BookTerms
@@ -34,7 +34,7 @@ def position_tails(
     es_confidence: float = 0.975,
     impact: Impact | None = None,
     valued: Valued | None = None,
-    pooled: PoolOutcomes | None = None,
+    pooled: PoolOutcomes | PoolResults | None = None,
     terms: BookTerms | None = None,
     others: bool = True,
 ) -> xr.Dataset:
@@ -55,7 +55,7 @@ def position_tails(
         What closing does to the price, as given to `build_ladders`.
     valued : Valued, optional
         The options' contracts in these scenarios, if they were valued before.
-    pooled : PoolOutcomes, optional
+    pooled : PoolOutcomes or PoolResults, optional
         The account pools in these scenarios, if they were lived before.
     terms : BookTerms, optional
         What was read of the same book with the same impact, if it was read before.
