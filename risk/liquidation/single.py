@@ -81,7 +81,7 @@ def _of_ranks(
 @njit(inline="always")
 def _code_of(above: float, top: int) -> int:
     """Code of a loss by what it is above the least; it never falls as the loss grows."""
-    code: int = (np.float64(above).view(np.int64) >> _SHIFT) - top + _CODES - 1
+    code = int(np.float64(above).view(np.int64) >> _SHIFT) - top + _CODES - 1
     return min(max(code, 0), _CODES - 1)
 
 
