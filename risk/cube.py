@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -168,11 +168,16 @@ def finish_drivers(folder: Path, n_blocks: Mapping[str, int]) -> None:
                 pegs.to_zarr(folder / _DRIVERS, group=name, mode="a", consolidated=False)
 
 
-def open_tree(path: Path) -> xr.DataTree:
-    """Open a Zarr tree: values read lazily, labels as plain strings, everything in name order."""
+def open_tree(path: Path, drop: Sequence[str] = ()) -> xr.DataTree:
+    """Open a Zarr tree: values read lazily, labels as plain strings, everything in name order.
+
+    Variables to `drop` are not read; labels are read at once.
+    """
     # Chunks hold whole cells: read them in that order, or every read turns them over.
     with zarr.config.set({"array.order": "F"}):
-        tree = xr.open_datatree(path, engine="zarr", consolidated=False, chunks=None)
+        tree = xr.open_datatree(
+            path, engine="zarr", consolidated=False, chunks=None, drop_variables=list(drop)
+        )
     return xr.DataTree.from_dict(
         {name: _in_order(node.to_dataset()) for name, node in sorted(tree.children.items())}
     )
@@ -223,12 +228,14 @@ def total(outcome: xr.Dataset, name: str, cells: np.ndarray | None = None) -> xr
     return parts[0] if len(parts) == 1 else xr.concat(parts, "scenario", combine_attrs="override")
 
 
-def open_drivers(folder: Path, *, instruments: bool = False) -> xr.DataTree:
+def open_drivers(folder: Path, *, instruments: bool = False, labels: bool = True) -> xr.DataTree:
     """Open `drivers.zarr` of a run folder: one group per scenario set.
 
     Its `asset` holds the assets, and with `instruments` those behind them (`risk.instruments`).
+    Without `labels` the texts of the scenarios stay on disk: they may take longer to read than the
+    numbers.
     """
-    tree = open_tree(folder / _DRIVERS)
+    tree = open_tree(folder / _DRIVERS, () if labels else ("label", "source"))
     if instruments:
         return tree
     return xr.DataTree.from_dict(

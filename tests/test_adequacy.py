@@ -148,4 +148,12 @@ def test_a_night_says_who_is_under_margined_and_prints_it(tmp_path):
         assert whole["covered_99"] >= whole["covered_995"]
     tiers = pq.read_table(run.path / "margin_tiers.parquet")
     assert pc.all(pc.greater(tiers["suggested_rate"], 0)).as_py()
+    # Numbers do not repeat: they are written as they are, without a dictionary or compression.
+    group = pq.ParquetFile(run.path / "positions.parquet").metadata.row_group(0)
+    for column in (group.column(place) for place in range(group.num_columns)):
+        is_number = column.physical_type == "DOUBLE"
+        assert (column.compression == "UNCOMPRESSED") == (
+            is_number or column.path_in_schema == "margin_call"
+        )
+        assert not (is_number and column.has_dictionary_page)
     assert 'id="margin"' in (run.path / "report.html").read_text()

@@ -23,7 +23,14 @@ from risk.liquidation import (
     position_tails,
     walk,
 )
-from risk.liquidation.cross import pool_outcomes, read_pools, take_outcomes
+from risk.liquidation.cross import (
+    load_results,
+    pool_outcomes,
+    read_pools,
+    save_outcomes,
+    take_outcomes,
+)
+from risk.liquidation.cross.book import results_of
 from risk.margin.book import build_book, margin_table
 from risk.margin.excess import pool_figures
 from risk.margin.pooling import Holding, build_pools, divided_equity, holdings_text, pooled_rows
@@ -372,6 +379,29 @@ def test_kept_outcomes_and_mapped_ladders_give_the_same_bytes(tmp_path):
             cell = ladders.cells["account"].to_pylist().index(row["account"])
             stored = kept.pnl.values[index[row["scenario"]], cell]
             assert row["pnl_usd"] == pytest.approx(stored, rel=1e-9, abs=1e-6)
+
+
+def test_the_tail_of_pools_needs_no_more_than_a_part_of_what_blocks_kept(tmp_path):
+    """A quiet block keeps no rows; scenarios are numbered through all blocks."""
+    rng = np.random.default_rng(11)
+    book = table_of([cross_twin(rng) for _ in range(5)], [random_position(rng, mark=MARK)])
+    _, drivers = bars_of(rng, 300)
+    outcomes = pool_outcomes(read_pools(book, ASSETS), drivers)
+    quiet = np.setdiff1d(np.arange(300), outcomes.scenario)[:1]
+    parts = [np.arange(0, 100), np.arange(100, 101), np.arange(101, 300), quiet]
+    names = [f"set-{number}" for number in range(len(parts))]
+    for name, index in zip(names, parts, strict=True):
+        save_outcomes(tmp_path, name, take_outcomes(outcomes, index))
+    results, whole = load_results(tmp_path, names[:3]), results_of(outcomes)
+    for field, wanted, found in zip(whole._fields, whole, results, strict=True):
+        np.testing.assert_array_equal(found, wanted, err_msg=field)
+        assert found.dtype == wanted.dtype, field
+    assert len(quiet)
+    assert len(load_results(tmp_path, names[3:]).leg) == 0
+    tails = [position_tails(book, drivers, pooled=pooled) for pooled in (outcomes, results, None)]
+    assert tails[0].identical(tails[1])
+    assert tails[0].identical(tails[2])
+    assert (tails[0].expected_deficit > 0).any()
 
 
 def test_cross_rows_stand_on_their_balances_or_say_why_they_are_not_priced(tmp_path):

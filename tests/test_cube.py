@@ -25,3 +25,7 @@ def test_variables_are_read_in_name_order_whatever_order_they_were_written_in(tm
     assert list(tree.children) == ["historical", "monte_carlo", "stress"]
     for node in tree.children.values():
         assert list(node.data_vars) == sorted(NAMES)
+    bare = open_tree(tmp_path / "tree.zarr", drop=["label"])
+    xr.testing.assert_identical(
+        bare["stress"].to_dataset(), written[sorted(NAMES)].drop_vars("label")
+    )

@@ -16,12 +16,12 @@ from risk.config import Margin
 from risk.cube import open_drivers
 from risk.drivers import scale_moves
 from risk.instruments import asset_places
-from risk.liquidation.impact import Impact
-from risk.liquidation.tails import margins_with, position_tails, required_margins
+from risk.liquidation.tails import BookTerms, margins_with, position_tails, required_margins
+from risk.liquidation.terms import label_codes
 from risk.market.history import load_history
 from risk.market.stressed import volatility_multiples
 from risk.measures.adequacy import adequacy_table, jump_allowance, tool_margins
-from risk.pipeline.files import load_calibration
+from risk.pipeline.files import load_calibration, write_positions
 from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night
 
@@ -48,18 +48,23 @@ def adequacy(night: Night, book: pa.Table, assets: list[str]) -> None:
     multiples = volatility_multiples(history, assets, calibration["volatility"])
     columns = ["scenario_set", *_MEASURED]
     everyone = pq.read_table(folder / "positions.parquet", columns=columns)
-    tables, positions, tiers = [], [], []
+    stored = open_drivers(folder, instruments=True, labels=False)
+    impact, terms = read_impact(night), None
+    tables: list[pa.Table] = []
+    positions: list[pa.Table] = []
+    tiers: list[dict[str, Any]] = []
     for name in sets:
-        drivers = open_drivers(folder, instruments=True)[name].to_dataset().load()
+        drivers = stored[name].to_dataset().load()
+        if terms is None:
+            terms = BookTerms(book, list(drivers.asset.values), impact)
         measured = everyone.filter(pc.equal(everyone["scenario_set"], name))
-        found = _solve(book, drivers, measured, multiples, wanted, read_impact(night))
-        label = pa.array([name] * found.table.num_rows, pa.string())
-        tables.append(found.table.add_column(0, "scenario_set", label))
-        label = pa.array([name] * found.positions.num_rows, pa.string())
-        positions.append(found.positions.add_column(0, "scenario_set", label))
+        found = _solve(terms, drivers, measured, multiples, wanted)
+        for rows, parts in ((found.table, tables), (found.positions, positions)):
+            label = pa.repeat(name, rows.num_rows)
+            parts.append(rows.add_column(0, "scenario_set", label))
         tiers += _suggest_tiers(name, book, drivers, wanted, calibration, history)
     pq.write_table(pa.concat_tables(tables), folder / "margin_adequacy.parquet")
-    pq.write_table(pa.concat_tables(positions), folder / "margin_positions.parquet")
+    write_positions(pa.concat_tables(positions), folder / "margin_positions.parquet")
     pq.write_table(pa.Table.from_pylist(tiers, schema=_TIERS), folder / "margin_tiers.parquet")
 
 
@@ -70,14 +75,14 @@ class _Found:
 
 
 def _solve(
-    book: pa.Table,
+    terms: BookTerms,
     drivers: xr.Dataset,
     measured: pa.Table,
     multiples: xr.Dataset,
     wanted: Margin,
-    impact: Impact | None,
 ) -> _Found:
     """Requirements of every position of one set, and their totals."""
+    book = terms.book
 
     def needs(record: xr.Dataset) -> xr.Dataset:
         return required_margins(
@@ -85,7 +90,7 @@ def _solve(
             record,
             deficit_probability=wanted.target_deficit_probability,
             liquidation_probability=wanted.target_liquidation_probability,
-            impact=impact,
+            terms=terms,
         )
 
     behind = asset_places([str(name) for name in drivers["asset"].values])
@@ -103,7 +108,7 @@ def _solve(
         if target == wanted.target_deficit_probability:
             columns[name] = columns["required"]
             continue
-        one = required_margins(book, drivers, deficit_probability=target, impact=impact)
+        one = required_margins(book, drivers, deficit_probability=target, terms=terms)
         columns[name] = one["required_margin"].values
     columns |= tool_margins(
         columns["required"],
@@ -112,29 +117,30 @@ def _solve(
         buffer=wanted.buffer,
         stressed_weight=wanted.stressed_weight,
     )
-    columns |= _one_more_unit(book, drivers, measured, wanted.unit, impact)
+    columns |= _one_more_unit(terms, drivers, measured, wanted.unit)
     for name in ("notional", "equity"):
         columns[name] = book[f"{name}_usd"].to_numpy(zero_copy_only=False)
     columns = {name: values[kept] for name, values in columns.items()}
-    names = sorted(set(pc.unique(book["asset"]).to_pylist()))
-    place = {name: at for at, name in enumerate(names)}
-    asset = np.array([place[name] for name in book["asset"].take(kept).to_pylist()], "i8")
+    names, asset = label_codes(book["asset"])
     shown = {name: pa.array(values) for name, values in columns.items()}
     ids = {"position_id": book["position_id"].take(kept)}
-    return _Found(adequacy_table(names, asset, columns), pa.table(ids | shown))
+    return _Found(adequacy_table(names, asset[kept], columns), pa.table(ids | shown))
 
 
 def _one_more_unit(
-    book: pa.Table, drivers: xr.Dataset, before: pa.Table, unit: float, impact: Impact | None
+    terms: BookTerms, drivers: xr.Dataset, before: pa.Table, unit: float
 ) -> dict[str, np.ndarray]:
     """What posting `unit` of the notional more changes, position by position."""
+    book = terms.book
     extra = unit * book["notional_usd"].to_numpy(zero_copy_only=False)
     richer = margins_with(
         book,
         book["equity_usd"].to_numpy(zero_copy_only=False) + extra,
-        list(drivers.asset.values),
+        terms.assets,
+        terms=terms,
     )
-    after = position_tails(richer, drivers, impact=impact)
+    # Options and pools have no required margin, so nobody asks what more would change for them.
+    after = position_tails(richer, drivers, impact=terms.impact, others=False)
     trigger = [table["trigger"].to_numpy(zero_copy_only=False) for table in (book, richer)]
     distance = np.abs(trigger[1] - trigger[0])
     return {
@@ -233,19 +239,23 @@ def _jump_allowances(drivers: xr.Dataset, target: float) -> dict[str, float]:
 def _largest_contracts(book: pa.Table) -> list[dict[str, Any]]:
     """Of every asset the contract with most notional, with its rule and the USD of one unit."""
     kept = pc.and_(pc.equal(book["status"], "ok"), pc.is_valid(book["requirement"]))
-    part = book.filter(kept)
-    names = ("asset", "venue", "symbol", "requirement")
-    plain = pa.table(
-        {name: part[name].cast(pa.string()) for name in names}
-        | {name: part[name] for name in ("notional_usd", "notional", "closing_fee_rate")}
+    names = ["asset", "venue", "symbol", "requirement"]
+    amounts = ["notional_usd", "notional", "closing_fee_rate"]
+    # Grouped by the codes of the labels: a million rows of text would cost a hundred times more.
+    totals = (
+        book.select(names + amounts)
+        .filter(kept)
+        .unify_dictionaries()
+        .group_by(names, use_threads=False)
+        .aggregate([("notional_usd", "sum"), ("notional", "sum"), ("closing_fee_rate", "max")])
     )
-    totals = plain.group_by(list(names), use_threads=False).aggregate(
-        [("notional_usd", "sum"), ("notional", "sum"), ("closing_fee_rate", "max")]
-    )
-    best: dict[str, dict[str, Any]] = {}
+    for name in names:
+        at = totals.schema.get_field_index(name)
+        totals = totals.set_column(at, name, totals[name].cast(pa.string()))
     ordered = totals.sort_by(
         [("notional_usd_sum", "descending"), ("venue", "ascending"), ("symbol", "ascending")]
     )
+    best: dict[str, dict[str, Any]] = {}
     for row in ordered.to_pylist():
         best.setdefault(
             row["asset"],

@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import xarray as xr
 
 from risk.block import OPTIONS, POOLS
 from risk.cube import plain_text
-from risk.liquidation.cross import PoolOutcomes, load_outcomes, take_outcomes
+from risk.liquidation.cross import (
+    PoolOutcomes,
+    PoolResults,
+    load_outcomes,
+    load_results,
+    take_outcomes,
+)
 from risk.liquidation.options import Valued, load_valued
 from risk.store import file_digest
 
@@ -23,6 +31,25 @@ def write_tree(tree: xr.DataTree, path: Path) -> None:
         {name: plain_text(node.to_dataset()) for name, node in tree.children.items()}
     )
     plain.to_zarr(path, mode="w", consolidated=False)
+
+
+def write_positions(table: pa.Table, path: Path) -> None:
+    """Write a table that has a row for every position, or several.
+
+    Labels repeat, so they become dictionaries; numbers hardly do, so that looking for a dictionary
+    of them and compressing them costs much more than it saves.
+    """
+    text = [
+        field.name
+        for field in table.schema
+        if pa.types.is_string(field.type) or pa.types.is_dictionary(field.type)
+    ]
+    pq.write_table(
+        table,
+        path,
+        use_dictionary=[name for name in text if name != "position_id"],
+        compression={name: "snappy" if name in text else "none" for name in table.column_names},
+    )
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -58,13 +85,23 @@ def pooled_outcomes(
     folder: Path, scenario_set: str, index: np.ndarray | None = None
 ) -> PoolOutcomes | None:
     """What account pools came to in the scenarios of a set, or in some; None without pools."""
-    ending = ".rows.npy"
-    files = sorted((folder / POOLS).glob(f"{scenario_set}-*{ending}"))
-    names = [file.name.removesuffix(ending) for file in files]
+    names = _pool_blocks(folder, scenario_set)
     if not names:
         return None
     found = load_outcomes(folder / POOLS, names)
     return found if index is None else take_outcomes(found, index)
+
+
+def pooled_results(folder: Path, scenario_set: str) -> PoolResults | None:
+    """Of the same what the tails of positions need."""
+    names = _pool_blocks(folder, scenario_set)
+    return load_results(folder / POOLS, names) if names else None
+
+
+def _pool_blocks(folder: Path, scenario_set: str) -> list[str]:
+    ending = ".rows.npy"
+    files = sorted((folder / POOLS).glob(f"{scenario_set}-*{ending}"))
+    return [file.name.removesuffix(ending) for file in files]
 
 
 def digests(where: Path, pattern: str) -> dict[str, str]:

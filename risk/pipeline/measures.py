@@ -13,7 +13,7 @@ from risk.coverage import coverage, methods
 from risk.cube import open_cube, open_drivers, plain_text
 from risk.engine import run_parts
 from risk.liquidation import liquidation_curve, rows_in_steps
-from risk.liquidation.tails import position_tails, required_margins
+from risk.liquidation.tails import BookTerms, position_tails, required_margins
 from risk.margin.book import margin_table
 from risk.measures import measure_cube
 from risk.pipeline.accounts import write_accounts
@@ -23,7 +23,13 @@ from risk.pipeline.before import compare_with_before
 from risk.pipeline.branch import compare_branch
 from risk.pipeline.designs import sampling_designs
 from risk.pipeline.explore import explore
-from risk.pipeline.files import pooled_outcomes, read_json, valued_options, write_tree
+from risk.pipeline.files import (
+    pooled_results,
+    read_json,
+    valued_options,
+    write_positions,
+    write_tree,
+)
 from risk.pipeline.greeks import write_greeks
 from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night, Progress
@@ -108,7 +114,7 @@ def _gap_sensitivity(night: Night, book: pa.Table, assets: list[str]) -> None:
 
 
 def _positions(night: Night, book: pa.Table, assets: list[str]) -> None:
-    pq.write_table(_tails_and_needs(night, book), night.folder / "positions.parquet")
+    write_positions(_tails_and_needs(night, book), night.folder / "positions.parquet")
 
 
 #: Writes an artifact, given the night, its book and its assets.
@@ -139,28 +145,32 @@ def _tails_and_needs(night: Night, book: pa.Table) -> pa.Table:
     labels = book.select(names)
     targets = night.config.margin
     parts = []
-    impact = read_impact(night)
+    impact, terms = read_impact(night), None
+    stored = open_drivers(night.folder, instruments=True, labels=False)
     for name in night.config.scenarios.names:
-        columns = {"scenario_set": pa.array([name] * len(book), pa.string())}
+        columns = {"scenario_set": pa.repeat(name, len(book))}
         columns |= {column: margin[column] for column in margin.column_names}
         columns |= {column: labels[column] for column in names}
         if name == "stress":  # designed, so it has no probabilities
             nulls = pa.nulls(len(book), pa.float64())
             columns |= {column: nulls for column in (*TAILS, *NEEDS)}
         else:
-            drivers = open_drivers(night.folder, instruments=True)[name].to_dataset().load()
+            drivers = stored[name].to_dataset().load()
+            if terms is None:
+                terms = BookTerms(book, list(drivers.asset.values), impact)
             valued = valued_options(night.folder, name)
-            pooled = pooled_outcomes(night.folder, name)
-            tails = position_tails(book, drivers, impact=impact, valued=valued, pooled=pooled)
+            pooled = pooled_results(night.folder, name)
+            tails = position_tails(book, drivers, valued=valued, pooled=pooled, terms=terms)
             needs = required_margins(
                 book,
                 drivers,
                 deficit_probability=targets.target_deficit_probability,
                 liquidation_probability=targets.target_liquidation_probability,
-                impact=impact,
+                terms=terms,
             )
             found = {column: tails[column].values for column in TAILS}
             found |= {column: needs[column].values for column in NEEDS}
             columns |= {k: pa.array(v, mask=np.isnan(v)) for k, v in found.items()}
+            del drivers, valued, pooled  # before the next set's are read
         parts.append(pa.table(columns))
     return pa.concat_tables(parts)

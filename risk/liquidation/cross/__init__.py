@@ -5,6 +5,7 @@ from risk.liquidation.cross.book import (
     COUNTS,
     CrossBook,
     PoolOutcomes,
+    PoolResults,
     add_pools,
     join_outcomes,
     leg_outcomes,
@@ -14,7 +15,7 @@ from risk.liquidation.cross.book import (
     read_pools,
     take_outcomes,
 )
-from risk.liquidation.cross.kept import check_outcomes, load_outcomes, save_outcomes
+from risk.liquidation.cross.kept import check_outcomes, load_outcomes, load_results, save_outcomes
 from risk.liquidation.cross.tails import leg_probabilities, measure_legs
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "COUNTS",
     "CrossBook",
     "PoolOutcomes",
+    "PoolResults",
     "add_pools",
     "check_outcomes",
     "join_outcomes",
@@ -29,6 +31,7 @@ __all__ = [
     "leg_probabilities",
     "live_pools",
     "load_outcomes",
+    "load_results",
     "measure_legs",
     "pool_outcomes",
     "put_outcomes",

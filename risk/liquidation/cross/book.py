@@ -58,6 +58,27 @@ class PoolOutcomes(NamedTuple):
     counts: np.ndarray  # (scenario, column): `COUNTS`
 
 
+class PoolResults(NamedTuple):
+    """What the tail of a position in a pool needs of `PoolOutcomes`, in the same rows."""
+
+    scenario: np.ndarray  # (row,)
+    leg: np.ndarray
+    pnl: np.ndarray
+    deficit: np.ndarray
+    is_liquidated: np.ndarray
+
+
+def results_of(outcomes: PoolOutcomes) -> PoolResults:
+    """The columns of outcomes that tails need."""
+    return PoolResults(
+        outcomes.scenario.astype("i4"),
+        outcomes.leg.astype("i4"),
+        outcomes.amounts[:, AMOUNTS.index("pnl")].copy(),
+        outcomes.amounts[:, AMOUNTS.index("deficit")].copy(),
+        outcomes.status == LIQUIDATED,
+    )
+
+
 def read_pools(book: pa.Table, assets: Sequence[str], impact: Impact | None = None) -> Packed:
     """The pools of the priced cross-margined positions of a book.
 
@@ -211,12 +232,12 @@ def leg_moves(pools: Packed, leg: int, last: np.ndarray) -> np.ndarray:
     """P&L (scenario,) of a position in a pool that nothing happens to; `last` (asset, scenario)."""
     out = np.zeros(last.shape[1])
     k = int(np.searchsorted(pools.start, leg, side="right")) - 1
-    _move(pools, k, leg, last, out)
+    add_move(pools, k, leg, last, out)
     return out
 
 
 @njit
-def _move(pools: Packed, k: int, i: int, last: np.ndarray, out: np.ndarray) -> None:
+def add_move(pools: Packed, k: int, i: int, last: np.ndarray, out: np.ndarray) -> None:
     """Add position `i`'s own move and its share of what the pool's other holdings gained."""
     legs, kinds = pools.legs, pools.kinds
     price, beta = last[kinds[i, ASSET]], legs[i, BETA]
@@ -234,7 +255,7 @@ def _add_moves(pools: Packed, cell: np.ndarray, last: np.ndarray, pnl: np.ndarra
     for k in range(len(pools.start) - 1):
         for i in range(pools.start[k], pools.start[k + 1]):
             if pools.kinds[i, ROW] >= 0:
-                _move(pools, k, i, last, pnl[cell[i]])
+                add_move(pools, k, i, last, pnl[cell[i]])
 
 
 @njit

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from risk.liquidation.cross.book import PoolOutcomes, join_outcomes
+from risk.liquidation.columns import LIQUIDATED
+from risk.liquidation.cross.book import AMOUNTS, PoolOutcomes, PoolResults, join_outcomes
+
+#: Rows of a block's file before the amounts: scenario, leg and status.
+_AHEAD = 3
 
 
 def save_outcomes(folder: Path, name: str, outcomes: PoolOutcomes) -> str:
     """Write the outcomes of one block under its name; returns their checksum."""
     folder.mkdir(parents=True, exist_ok=True)
     for part, values in _pack(outcomes).items():
-        np.save(folder / f"{name}.{part}.npy", values, allow_pickle=False)
+        np.save(_file(folder, name, part), values, allow_pickle=False)
     return _digest(outcomes)
 
 
@@ -37,6 +41,29 @@ def load_outcomes(folder: Path, names: Iterable[str]) -> PoolOutcomes:
     return join_outcomes(parts)
 
 
+def load_results(folder: Path, names: Sequence[str]) -> PoolResults:
+    """The same, no more than the tails of positions need: less than half the memory."""
+    sizes = [
+        np.load(_file(folder, name, "rows"), mmap_mode="r", allow_pickle=False).shape[1]
+        for name in names
+    ]
+    n = sum(sizes)
+    found = PoolResults(
+        np.empty(n, "i4"), np.empty(n, "i4"), np.empty(n), np.empty(n), np.empty(n, bool)
+    )
+    at, first = 0, 0
+    for name, size in zip(names, sizes, strict=True):
+        rows, counts = _load(folder, name)
+        part = slice(at, at + size)
+        found.scenario[part] = rows[0] + first
+        found.leg[part] = rows[1]
+        found.is_liquidated[part] = rows[2] == LIQUIDATED
+        found.pnl[part] = rows[_AHEAD + AMOUNTS.index("pnl")]
+        found.deficit[part] = rows[_AHEAD + AMOUNTS.index("deficit")]
+        at, first = at + size, first + len(counts)
+    return found
+
+
 def _pack(outcomes: PoolOutcomes) -> dict[str, np.ndarray]:
     where = (outcomes.scenario, outcomes.leg, outcomes.status)
     rows = np.stack([*(column.astype("f8") for column in where), *outcomes.amounts.T])
@@ -44,14 +71,23 @@ def _pack(outcomes: PoolOutcomes) -> dict[str, np.ndarray]:
 
 
 def _read(folder: Path, name: str) -> PoolOutcomes:
-    rows, counts = (
-        np.load(folder / f"{name}.{part}.npy", allow_pickle=False) for part in ("rows", "counts")
-    )
-    scenario, leg, status = rows[:3]
-    amounts = np.ascontiguousarray(rows[3:].T)
+    rows, counts = _load(folder, name)
+    scenario, leg, status = rows[:_AHEAD]
+    amounts = np.ascontiguousarray(rows[_AHEAD:].T)
     return PoolOutcomes(
         scenario.astype("i8"), leg.astype("i8"), amounts, status.astype("i1"), counts
     )
+
+
+def _load(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+    rows, counts = (
+        np.load(_file(folder, name, part), allow_pickle=False) for part in ("rows", "counts")
+    )
+    return rows, counts
+
+
+def _file(folder: Path, name: str, part: str) -> Path:
+    return folder / f"{name}.{part}.npy"
 
 
 def _digest(outcomes: PoolOutcomes) -> str:

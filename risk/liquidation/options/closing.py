@@ -15,7 +15,7 @@ from risk.liquidation.options.columns import Bought, Contracts, Holdings, Valued
 
 
 @njit(inline="always")
-def _survives(
+def survives(
     c: Contracts, k: int, sign: float, units: float, margin: float, value: float, last: float
 ) -> float:
     """P&L in USD of units that are still there at the horizon, or were settled."""
@@ -26,7 +26,7 @@ def _survives(
 
 
 @njit(inline="always")
-def _close(
+def close_unit(
     c: Contracts, k: int, mark: float, ratio: float
 ) -> tuple[float, float, float, float, float]:
     """Price of a unit with its cost, cost and fee of a unit, its dollars, and those of the coin."""
@@ -42,7 +42,7 @@ def add_bought(c: Contracts, bought: Bought, valued: Valued, pnl: np.ndarray) ->
     for pair in range(len(bought.contract)):
         k, row = bought.contract[pair], pnl[bought.cell[pair]]
         for i in range(len(row)):
-            row[i] += _survives(
+            row[i] += survives(
                 c, k, 1.0, bought.units[pair], 0.0, valued.value[k, i], valued.last[k, i]
             )
 
@@ -62,7 +62,7 @@ def add_written(
         row = pnl[cell]
         for i in range(len(row)):
             value, last = valued.value[k, i], valued.last[k, i]
-            row[i] += _survives(c, k, -1.0, all_units, all_margin, value, last)
+            row[i] += survives(c, k, -1.0, all_units, all_margin, value, last)
         coin0 = c.index_price[k] if c.is_inverse[k] else 1.0
         before, done = -1, 0
         for s in range(valued.start[k], valued.start[k + 1]):
@@ -72,7 +72,7 @@ def add_written(
             hit = count_at_or_below(written.backing, begin, end, valued.level[s])
             if hit <= done:
                 continue
-            price, cost, fee, usd, coin = _close(c, k, valued.mark[s], valued.ratio[s])
+            price, cost, fee, usd, coin = close_unit(c, k, valued.mark[s], valued.ratio[s])
             at, to = first + done, first + hit
             gone, held = units[to] - units[at], margin[to] - margin[at]
             broke = at + count_at_or_below(
@@ -90,7 +90,7 @@ def add_written(
             carry = last / valued.ratio[s] if c.is_inverse[k] else 1.0
             stake = (held - gone * c.mark[k]) * coin0
             pnl[cell, i] += kept * coin * carry - stake
-            pnl[cell, i] -= _survives(c, k, -1.0, gone, held, valued.value[k, i], last)
+            pnl[cell, i] -= survives(c, k, -1.0, gone, held, valued.value[k, i], last)
             deficit[cell, i] += max(short, 0.0) * coin
             venue_gain[cell, i] += (left - kept) * coin
             market_cost[cell, i] += gone * cost * coin
@@ -114,7 +114,7 @@ def close_holding(
     out[:] = 0.0
     hit[:] = False
     for i in range(out.shape[1]):
-        out[0, i] = _survives(c, k, sign, units, margin, valued.value[k, i], valued.last[k, i])
+        out[0, i] = survives(c, k, sign, units, margin, valued.value[k, i], valued.last[k, i])
     if not written:
         return
     backing = holdings.backing[p]
@@ -125,7 +125,7 @@ def close_holding(
         if hit[i] or valued.level[s] < backing:
             continue
         hit[i] = True
-        price, cost, fee, usd, coin = _close(c, k, valued.mark[s], valued.ratio[s])
+        price, cost, fee, usd, coin = close_unit(c, k, valued.mark[s], valued.ratio[s])
         left = margin - units * price
         kept = max(left - units * fee, 0.0) if c.to_holder[k] else 0.0
         carry = valued.last[k, i] / valued.ratio[s] if c.is_inverse[k] else 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ def save_valued(folder: Path, name: str, valued: Valued) -> str:
         draft = folder / f"{name}.{part}.{os.getpid()}.tmp"
         with draft.open("wb") as file:
             np.save(file, values, allow_pickle=False)
-        os.replace(draft, folder / f"{name}.{part}.npy")
+        os.replace(draft, _file(folder, name, part))
     return _digest(arrays)
 
 
@@ -33,24 +33,26 @@ def check_valued(folder: Path, name: str, checksum: str) -> bool:
         return False
 
 
-def load_valued(folder: Path, names: Iterable[str]) -> Valued:
+def load_valued(folder: Path, names: Sequence[str]) -> Valued:
     """Join the arrays of consecutive blocks, in the order of `names`."""
-    parts = [_read(folder, name) for name in names]
-    sizes = [part["value"].shape[2] for part in parts]
-    for part, first in zip(parts, np.cumsum(sizes) - sizes, strict=True):
+    shapes = [
+        np.load(_file(folder, name, "value"), mmap_mode="r", allow_pickle=False).shape
+        for name in names
+    ]
+    ends = np.empty((*shapes[0][:2], sum(shape[2] for shape in shapes)))
+    stairs, first = [], 0
+    # Block by block into place: the values are never in memory twice.
+    for name, shape in zip(names, shapes, strict=True):
+        part = _read(folder, name)
+        ends[:, :, first : first + shape[2]] = part["value"]
         part["stairs"][1] += first
-    ends = np.concatenate([part["value"] for part in parts], axis=2)
-    stairs = np.concatenate([part["stairs"] for part in parts], axis=1)
+        stairs.append(part["stairs"])
+        first += shape[2]
+    joined = np.concatenate(stairs, axis=1)
     # Stable: within a contract the scenarios stay in order.
-    stairs = stairs[:, np.argsort(stairs[0], kind="stable")]
-    start = np.searchsorted(stairs[0], np.arange(ends.shape[1] + 1))
-    return Valued(
-        np.ascontiguousarray(ends[0]),
-        np.ascontiguousarray(ends[1]),
-        start.astype("i8"),
-        stairs[1].astype("i8"),
-        *np.ascontiguousarray(stairs[2:]),
-    )
+    joined = joined[:, np.argsort(joined[0], kind="stable")]
+    start = np.searchsorted(joined[0], np.arange(ends.shape[1] + 1))
+    return Valued(ends[0], ends[1], start.astype("i8"), joined[1].astype("i8"), *joined[2:])
 
 
 def take_valued(valued: Valued, index: np.ndarray) -> Valued:
@@ -79,9 +81,12 @@ def _pack(valued: Valued) -> dict[str, np.ndarray]:
 
 def _read(folder: Path, name: str) -> dict[str, np.ndarray]:
     return {
-        part: np.load(folder / f"{name}.{part}.npy", allow_pickle=False)
-        for part in ("value", "stairs")
+        part: np.load(_file(folder, name, part), allow_pickle=False) for part in ("value", "stairs")
     }
+
+
+def _file(folder: Path, name: str, part: str) -> Path:
+    return folder / f"{name}.{part}.npy"
 
 
 def _digest(arrays: dict[str, np.ndarray]) -> str:

@@ -26,7 +26,7 @@ from risk.liquidation.tails.state import (
 from risk.liquidation.tails.trees import descend, head
 
 
-@njit
+@njit(inline="always")
 def _sum_gap_losses(
     p: int, lost: int, margin: int, weight: float, moment: float, gaps: np.ndarray, book: Closable
 ) -> float:
@@ -43,7 +43,7 @@ def _sum_gap_losses(
     return total
 
 
-@njit
+@njit(inline="always")
 def _find_tail(
     limit: float, p: int, hit: float, hit_weight: float, gap_weight: float, gap_losses: float,
     lost: int, margin: int, gaps: np.ndarray, alive: np.ndarray, book: Closable, paths: Paths,

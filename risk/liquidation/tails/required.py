@@ -8,23 +8,21 @@ side, and a position costs a few look-ups. Method: ``docs/methods/margin_adequac
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import xarray as xr
 
 from risk.compiled import njit
 from risk.liquidation.columns import Gaps, Held, Rules
 from risk.liquidation.impact import Impact
 from risk.liquidation.steps import next_trigger, requirement
-from risk.liquidation.tails.paths import gaps_of
+from risk.liquidation.tails.book import BookTerms
+from risk.liquidation.tails.paths import gaps_of, heaviest
 from risk.liquidation.tails.state import Levels
 from risk.liquidation.tails.trees import add, descend, head
 from risk.liquidation.tails.weights import whole_weights
-from risk.liquidation.terms import close_out_terms, held_positions, read_rules
 from risk.liquidation.walk import group_gaps
 
 #: How positions were solved: exactly; cut in steps; or closing may cost more than is required.
@@ -52,6 +50,7 @@ class Sorted(NamedTuple):
     before: np.ndarray
     weight: np.ndarray
     opening: np.ndarray  # gaps by rising `before`
+    begun_weight: np.ndarray  # (gap + 1,): of the gaps before each in that order
 
 
 def required_margins(
@@ -61,6 +60,7 @@ def required_margins(
     deficit_probability: float = 0.01,
     liquidation_probability: float = 0.05,
     impact: Impact | None = None,
+    terms: BookTerms | None = None,
 ) -> xr.Dataset:
     """Equity every position needs so that deficits and liquidations stay under their targets.
 
@@ -74,6 +74,8 @@ def required_margins(
         Targets in (0, 1), over the horizon of the scenarios.
     impact : Impact, optional
         What closing costs a position; what the others do to its price is left out.
+    terms : BookTerms, optional
+        What was read of the same book with the same impact, if it was read before.
 
     Returns
     -------
@@ -94,45 +96,43 @@ def required_margins(
         If a target lies outside (0, 1).
     DataError
         If the record holds no scenario, its weights do not add up to one, or a priced position's
-        asset has no driver.
+        asset has no driver, or `terms` were read for other assets.
     """
     levels, weight = whole_weights(
         drivers.weight.values, 1.0 - deficit_probability, 1.0 - liquidation_probability
     )
-    terms = close_out_terms(book, list(drivers.asset.values), _alone(impact)).terms
-    rules, rule = read_rules(pc.take(book["requirement"], pa.array(terms.row)))
-    known = np.flatnonzero(rule >= 0)
-    part = terms.take(known)
-    held = held_positions(part._replace(rule=rule[known]))
-    is_cut = part.rule >= 0
-    stop = np.where(held.first < held.margin, held.first, np.inf)
-    key = 2 * held.asset.astype("i8") + held.side
-    order = np.lexsort((stop, key))
-    n = len(known)
+    if terms is None:
+        terms = BookTerms(book, list(drivers.asset.values), impact)
+    terms.check(drivers)
+    tested, jumps = terms.tested, group_gaps(drivers)
+    n = len(tested.row)
     found = Needs(np.empty(n), np.empty(n), np.empty(n, "i1"))
-    jumps = group_gaps(drivers)
-    groups, sizes = np.unique(key, return_counts=True)
-    for group, end, size in zip(groups.tolist(), np.cumsum(sizes), sizes, strict=True):
-        index = order[end - size : end]
+    begin = 0
+    for group, end in zip(tested.group.tolist(), tested.end.tolist(), strict=True):
         asset, side = divmod(group, 2)
         extreme = -drivers.low.values[:, asset] if side == 0 else drivers.high.values[:, asset]
         paths = _sort(extreme, weight, gaps_of(jumps, group), levels)
-        _solve(index, held, rules, stop, is_cut, paths, levels, found)
-    rows = terms.row[known]
+        part = slice(begin, end)
+        held = Held(*(column[part] for column in tested.held))
+        out = Needs(*(column[part] for column in found))
+        _solve(held, tested.rules, tested.stop[part], tested.is_cut[part], paths, levels, out)
+        begin = end
     units = {"units": "USD"}
     counts = np.bincount(found.how, minlength=3).tolist()
     return xr.Dataset(
         {
-            "required_margin": ("position", _spread(book.num_rows, rows, found.deficit), units),
+            "required_margin": ("position", _spread(book, tested.row, found.deficit), units),
             "liquidation_required_margin": (
-                "position", _spread(book.num_rows, rows, found.liquidation), units,
+                "position", _spread(book, tested.row, found.liquidation), units,
             ),
         },
         attrs=dict(zip(("exact", "stepped", "thin"), counts, strict=True)),
     )  # fmt: skip
 
 
-def margins_with(book: pa.Table, equity_usd: np.ndarray, assets: list[str]) -> pa.Table:
+def margins_with(
+    book: pa.Table, equity_usd: np.ndarray, assets: list[str], *, terms: BookTerms | None = None
+) -> pa.Table:
     """The book as if other collateral had been posted.
 
     Parameters
@@ -143,6 +143,8 @@ def margins_with(book: pa.Table, equity_usd: np.ndarray, assets: list[str]) -> p
         Equity at the mark wanted, USD; NaN leaves a position as it is.
     assets : list of str
         The drivers' assets.
+    terms : BookTerms, optional
+        What was read of the same book, if it was read before.
 
     Returns
     -------
@@ -151,18 +153,17 @@ def margins_with(book: pa.Table, equity_usd: np.ndarray, assets: list[str]) -> p
         moves with the price) and `trigger` of the new collateral, and without the prices that
         follow from them.
     """
-    terms = close_out_terms(book, assets).terms
-    rules, rule = read_rules(pc.take(book["requirement"], pa.array(terms.row)))
-    known = np.flatnonzero((rule >= 0) & np.isfinite(equity_usd[terms.row]))
-    rows = terms.row[known]
-    held = held_positions(terms.take(known)._replace(rule=rule[known]))
+    tested = (BookTerms(book, assets) if terms is None else terms).tested
+    known = np.flatnonzero(np.isfinite(equity_usd[tested.row]))
+    rows = tested.row[known]
+    held = Held(*(column[known] for column in tested.held))
     wanted = equity_usd[rows]
     u = np.empty(len(rows))
-    _triggers(held, rules, wanted - held.head * held.notional, u)
-    extra = wanted - terms.equity[known]
+    _triggers(held, tested.rules, wanted - held.head * held.notional, u)
+    before = book["equity_usd"].to_numpy(zero_copy_only=False)[rows]
     columns = {
         "equity_usd": wanted,
-        "exposure_usd": terms.exposure[known] + np.where(held.inverse, extra, 0.0),
+        "exposure_usd": tested.exposure[known] + np.where(held.inverse, wanted - before, 0.0),
         "trigger": np.where(np.isfinite(u), np.where(held.side == 0, -u, u), np.nan),
     }
     for name, values in columns.items():
@@ -173,25 +174,19 @@ def margins_with(book: pa.Table, equity_usd: np.ndarray, assets: list[str]) -> p
     return book
 
 
-def _alone(impact: Impact | None) -> Impact | None:
-    """What closing costs a position that is alone in the market."""
-    return impact and replace(impact, own=impact.own + impact.joint, joint=0.0 * impact.joint)
-
-
 def _sort(extreme: np.ndarray, weight: np.ndarray, gaps: Gaps, levels: Levels) -> Sorted:
-    falling = np.argsort(-extreme, kind="stable")
-    below = np.cumsum(weight[falling])
-    inner, outer = np.searchsorted(below, [levels.es_limit, levels.var_limit], side="right")
     deepest = np.argsort(-gaps.landing, kind="stable")
-    before = gaps.before[deepest]
+    before, of_gap = gaps.before[deepest], weight[gaps.scenario[deepest]]
+    opening = np.argsort(before, kind="stable")
     return Sorted(
-        quantile=float(extreme[falling[inner]]),
-        outer=float(extreme[falling[outer]]),
-        deepest=float(extreme[falling[0]]),
+        quantile=heaviest(extreme, weight, levels.es_limit),
+        outer=heaviest(extreme, weight, levels.var_limit),
+        deepest=float(extreme.max()),
         landing=gaps.landing[deepest],
         before=before,
-        weight=weight[gaps.scenario[deepest]],
-        opening=np.argsort(before, kind="stable"),
+        weight=of_gap,
+        opening=opening,
+        begun_weight=np.append(0.0, np.cumsum(of_gap[opening])),
     )
 
 
@@ -201,7 +196,7 @@ def _coordinate(held: Held, p: int, u: float) -> float:
     return 1.0 / x if held.inverse[p] else x
 
 
-@njit
+@njit(inline="always")
 def _open_at(held: Held, rules: Rules, p: int, u: float) -> float:
     """Intercept of the value line at which the liquidation test is met exactly at `u`."""
     rule, worth, unit = held.rule[p], held.head[p], held.unit[p]
@@ -215,7 +210,7 @@ def _open_at(held: Held, rules: Rules, p: int, u: float) -> float:
     return with_fee if -worth * with_fee > 0.0 else base
 
 
-@njit
+@njit(inline="always")
 def _broke_at(held: Held, p: int, u: float) -> float:
     """Intercept at which closing at `u` leaves exactly nothing."""
     cost = held.closing_fee[p] + held.impact[p]
@@ -230,14 +225,14 @@ def _triggers(held: Held, rules: Rules, intercept: np.ndarray, out: np.ndarray) 
 
 @njit
 def _solve(
-    index: np.ndarray, held: Held, rules: Rules, stop: np.ndarray, cut: np.ndarray, paths: Sorted,
-    levels: Levels, out: Needs,
+    held: Held, rules: Rules, stop: np.ndarray, cut: np.ndarray, paths: Sorted, levels: Levels,
+    out: Needs,
 ) -> None:  # fmt: skip
-    """Solve the positions `index` of one asset and side, by rising stop."""
+    """Solve the positions of one asset and side, by rising stop."""
     m = len(paths.landing)
     begun, inside = np.zeros((m + 1, 2)), np.zeros((m + 1, 2))
     opened, landed = 0, 0
-    for p in index:
+    for p in range(len(stop)):
         # A stop closes the position before any gap that begins beyond it.
         while opened < m and paths.before[paths.opening[opened]] < stop[p]:
             g = paths.opening[opened]
@@ -259,7 +254,7 @@ def _solve(
         hair = _HAIR * held.notional[p]
         base = held.head[p] * held.notional[p]
         out.liquidation[p] = kept + hair + base
-        if _is_thin(held, rules, p, mark, paths):
+        if _is_thin(held, rules, p, mark, least, paths):
             out.how[p] = THIN
             need = max(_open_at(held, rules, p, paths.outer), _broke_at(held, p, paths.outer))
         else:
@@ -268,19 +263,18 @@ def _solve(
         out.deficit[p] = max(need, least) + hair + base
 
 
-@njit
-def _is_thin(held: Held, rules: Rules, p: int, mark: float, paths: Sorted) -> bool:
+@njit(inline="always")
+def _is_thin(held: Held, rules: Rules, p: int, mark: float, least: float, paths: Sorted) -> bool:
     """Whether closing may cost more than the position must keep, at the mark or far out.
 
-    Requirement over value rises with the value (or is fixed), so the two ends decide.
+    Requirement over value rises with the value (or is fixed), so the two ends decide; `least` is
+    what it must keep at the mark.
     """
-    is_thin = False
-    for u in (mark, paths.deepest):
-        is_thin |= _open_at(held, rules, p, u) < _broke_at(held, p, u)
-    return is_thin
+    u = paths.deepest
+    return least < _broke_at(held, p, mark) or _open_at(held, rules, p, u) < _broke_at(held, p, u)
 
 
-@njit
+@njit(inline="always")
 def _least_safe(
     held: Held, rules: Rules, p: int, stop: float, least: float, is_cut: bool, begun: np.ndarray,
     opened: int, paths: Sorted, levels: Levels,
@@ -302,24 +296,41 @@ def _least_safe(
     while True:
         # Gaps that begin beyond the trigger leave; they lie in one range of rising beginnings.
         trigger = min(trigger, next_trigger(held, rules, p, need, 1.0))
-        while left > 0 and paths.before[paths.opening[left - 1]] >= trigger:
+        stay = _count_before(trigger, left, paths)
+        if paths.begun_weight[stay] <= limit:
+            return least  # all that are left are too few, and less collateral leaves fewer
+        while left > stay:
             left -= 1
             if paths.opening[left] <= r:
                 active -= paths.weight[paths.opening[left]]
         if active > limit:
             return need
-        r += 1
-        while r < m and (paths.before[r] >= stop or paths.before[r] >= trigger):
+        # Until as many are there again, no landing can be the one.
+        while active <= limit:
             r += 1
-        if r == m:
-            return least
-        active += paths.weight[r]
+            if r == m:
+                return least
+            if paths.before[r] < stop and paths.before[r] < trigger:
+                active += paths.weight[r]
         need = _broke_at(held, p, paths.landing[r])
         if need <= least:
             return least
 
 
-def _spread(n_rows: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-    out = np.full(n_rows, np.nan)
+@njit(inline="always")
+def _count_before(trigger: float, stop: int, paths: Sorted) -> int:
+    """How many of the first `stop` gaps to begin do so before a trigger."""
+    low, high = 0, stop
+    while low < high:
+        middle = (low + high) >> 1
+        if paths.before[paths.opening[middle]] < trigger:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _spread(book: pa.Table, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+    out = np.full(book.num_rows, np.nan)
     out[rows] = values
     return out

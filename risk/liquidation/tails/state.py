@@ -43,6 +43,7 @@ class Paths(NamedTuple):
     # (rank,): the scenarios that can lie in a tail by `last`, the most adverse first
     move: np.ndarray  # last - 1
     weight: np.ndarray
+    rank: np.ndarray  # (scenario,); past the last one where it has none
     # the same scenarios by rising extreme
     extreme: np.ndarray
     extreme_rank: np.ndarray
@@ -110,7 +111,7 @@ def find_ordered(sign: np.ndarray, book: Closable, is_ordered: np.ndarray) -> No
             )
 
 
-@njit
+@njit(inline="always")
 def count_landings(p: int, stop: int, line: int, book: Closable, paths: Paths) -> int:
     """How many of the `stop` most adverse landings are past a line."""
     low, high = 0, stop
@@ -166,7 +167,7 @@ def advance(
     return head(gaps, m)[0]
 
 
-@njit
+@njit(inline="always")
 def weigh_liquidations(
     p: int, margin: int, hit_weight: float, gap_weight: float, gaps: np.ndarray, book: Closable
 ) -> float:
@@ -177,7 +178,7 @@ def weigh_liquidations(
     return head(gaps, margin)[0]
 
 
-@njit
+@njit(inline="always")
 def sum_gap_deficits(p: int, broke: int, gaps: np.ndarray, book: Closable) -> float:
     """Weighted deficits over the landings that leave less than nothing, `broke` of them."""
     weight, moment = head(gaps, broke)

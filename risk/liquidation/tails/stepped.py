@@ -13,6 +13,7 @@ import numpy as np
 
 from risk.compiled import njit
 from risk.liquidation.columns import LIQUIDATED, Gaps, Stairs
+from risk.liquidation.single import keep_tail
 from risk.liquidation.steps import (
     RUNG_AT,
     RUNG_COIN,
@@ -23,8 +24,6 @@ from risk.liquidation.steps import (
 )
 from risk.liquidation.tails.families import Families, excess_over, find_loss
 from risk.liquidation.tails.state import Closable, Levels, Paths, Tails, advance
-
-_BINS = 1024
 
 
 class Drifts(NamedTuple):
@@ -79,7 +78,7 @@ def measure_stepped(
             liquidated = paths.total - short_of[p]
         out.liquidation_probability[p] = liquidated * levels.unit
         out.expected_deficit[p] = short * levels.unit
-        n_single = _keep_tail(limit, n_single, loss, weight)
+        n_single = keep_tail(limit, n_single, loss, weight)
         order = np.argsort(-loss[:n_single], kind="mergesort")
         family = Families(
             paths.move, alive, short_of[p], book.exposure[p], no_hits, 0.0, 0.0, 0.0, 0.0, 0.0,
@@ -121,30 +120,3 @@ def _price_drifts(
             weight[n_single] = drifts.weight[j]
             n_single += 1
     return n_single, short
-
-
-@njit
-def _keep_tail(limit: float, n: int, loss: np.ndarray, weight: np.ndarray) -> int:
-    """Move the largest losses, that weigh more than `limit`, to the front; return how many.
-
-    They are told apart by bins, so that a few too many are kept. All are kept if all weigh less.
-    """
-    low, high = np.inf, -np.inf
-    for j in range(n):
-        low, high = min(low, loss[j]), max(high, loss[j])
-    if n <= _BINS or low == high:
-        return n
-    scale = (_BINS - 1) / (high - low)
-    held = np.zeros(_BINS)
-    for j in range(n):
-        held[int((loss[j] - low) * scale)] += weight[j]
-    least, above = _BINS, 0.0
-    while least > 0 and above <= limit:
-        least -= 1
-        above += held[least]
-    kept = 0
-    for j in range(n):
-        if int((loss[j] - low) * scale) >= least:
-            loss[kept], weight[kept] = loss[j], weight[j]
-            kept += 1
-    return kept
