@@ -193,6 +193,8 @@ def open_cube(folder: Path) -> xr.DataTree:
 def total(outcome: xr.Dataset, name: str) -> xr.DataArray:
     """Sum of a cube variable over all cells; what was never written makes it NaN, never less.
 
+    Read chunk by chunk: of a set on disk no more than one is in memory.
+
     Parameters
     ----------
     outcome : Dataset (scenario, cell)
@@ -205,7 +207,14 @@ def total(outcome: xr.Dataset, name: str) -> xr.DataArray:
     DataArray (scenario)
         In the unit of the variable.
     """
-    return outcome[name].sum("cell", skipna=False, keep_attrs=True)
+    cells = outcome[name]
+    n = cells.sizes["scenario"]
+    step = max(int((cells.encoding.get("chunks") or (n,))[0]), 1)
+    parts = [
+        cells.isel(scenario=slice(start, start + step)).sum("cell", skipna=False, keep_attrs=True)
+        for start in range(0, max(n, 1), step)
+    ]
+    return parts[0] if len(parts) == 1 else xr.concat(parts, "scenario", combine_attrs="override")
 
 
 def open_drivers(folder: Path, *, instruments: bool = False) -> xr.DataTree:

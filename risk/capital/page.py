@@ -253,8 +253,8 @@ def counterparty(
     lines = Section(settings, "counterparty", as_of)
     n = len(notional)
     alone = (
-        "CRE52.2: an isolated position nets with nothing; one of an account pool is taken alone too, "
-        "with its share of the pool's equity"
+        "CRE52.2: an isolated position nets with nothing; one of an account pool is taken alone "
+        "too, with its share of the pool's equity"
     )
     lines.add("n", "Netting sets", float(n), "1", alone)
     factor, days = lines.value("crypto_supervisory_factor"), lines.value("margin_period_days")

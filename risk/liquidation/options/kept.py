@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,29 @@ def load_valued(folder: Path, names: Iterable[str]) -> Valued:
         start.astype("i8"),
         stairs[1].astype("i8"),
         *np.ascontiguousarray(stairs[2:]),
+    )
+
+
+def join_valued(parts: Sequence[Valued]) -> Valued:
+    """The scenarios of all the parts, in their order; there is at least one part."""
+    first, scenarios, contracts = 0, [], []
+    for part in parts:
+        scenarios.append(part.scenario + first)
+        contracts.append(np.repeat(np.arange(len(part.start) - 1), np.diff(part.start)))
+        first += part.value.shape[1]
+    contract = np.concatenate(contracts)
+    # Stable: within a contract the scenarios stay in order.
+    order = np.argsort(contract, kind="stable")
+    stairs = [
+        np.concatenate([getattr(part, name) for part in parts])[order]
+        for name in ("level", "mark", "ratio")
+    ]
+    return Valued(
+        np.concatenate([part.value for part in parts], axis=1),
+        np.concatenate([part.last for part in parts], axis=1),
+        np.searchsorted(contract[order], np.arange(len(parts[0].start))).astype("i8"),
+        np.concatenate(scenarios)[order],
+        *stairs,
     )
 
 
