@@ -93,6 +93,8 @@ def _write(
     """Write rows, which are none afterwards, as one group."""
     number, account, venue, *amounts = (np.concatenate(x) for x in zip(*rows, strict=True))
     rows.clear()
+    if not len(number):
+        return
     named = [
         pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string()))
         for codes, names in (
