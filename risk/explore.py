@@ -17,7 +17,8 @@ from risk.liquidation import Impact, Ladders, build_ladders, uncounted_outcomes,
 from risk.liquidation.accounts import find_holders, holder_losses
 from risk.liquidation.positions import read_positions
 from risk.scenarios.grids import SHOWN, asset_ladders, heat_table
-from risk.scenarios.reverse import Bounds, reverse_stress
+from risk.scenarios.joint import Bounds
+from risk.scenarios.reverse import reverse_stress
 
 #: Scenarios walked at once: bounds the memory of a search.
 _BATCH = 4096

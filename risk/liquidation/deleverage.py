@@ -88,7 +88,11 @@ def settle(
     extreme = np.abs(farthest[asset, side])
     # As if every asset went to its extreme in a straight line.
     way = (hit.price[alone] - 1.0) / np.where(extreme == 1.0, 1.0, extreme - 1.0)
-    order = np.concatenate([alone[np.argsort(way, kind="stable")], rest])
+    # Most are closed where a jump lands, at the end of the way: those are in order as they are.
+    is_last = way == way.max(initial=-np.inf)
+    sooner = np.flatnonzero(~is_last)
+    sooner = sooner[np.argsort(way[sooner], kind="stable")]
+    order = np.concatenate([alone[sooner], alone[is_last], rest])
     given = np.zeros(len(where))
     pay(order, where, hit.gain, hit.deficit, fund.copy(), given)
     paid += np.bincount(where, given, len(paid))
