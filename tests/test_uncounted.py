@@ -19,7 +19,7 @@ from risk.liquidation import (
 from risk.liquidation.cross import pool_outcomes, read_pools, save_outcomes, take_outcomes
 from risk.liquidation.cross.kernel import find_slopes
 from risk.liquidation.options import read_options, save_valued, take_valued, value_options
-from risk.liquidation.pooled import _find_calm
+from risk.liquidation.pooled import find_calm
 from risk.pipeline.files import pooled_outcomes, valued_options
 from risk.scenarios.grids import move_drivers
 from tests.books import random_position
@@ -71,8 +71,7 @@ def test_a_life_that_is_not_counted_is_the_life_that_is(seed, cost, gap):
 def test_most_dead_pools_need_no_life_and_some_still_have_a_deficit():
     """The quick way is really taken, and what it may not decide is left to the kernel."""
     pools = pools_of(np.random.default_rng(5), 40)
-    calm, between = np.zeros(40, bool), np.empty((len(pools.legs), 2))
-    _find_calm(pools, find_slopes(pools), calm, between)
+    calm = find_calm(pools, find_slopes(pools)).is_calm
     assert 0 < calm.sum() < 40
     expected = pool_outcomes(pools, falls_and_rises(0.3))
     pool = np.searchsorted(pools.start, expected.leg, side="right") - 1

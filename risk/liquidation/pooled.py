@@ -8,6 +8,8 @@ the trigger covers what closing costs, so nothing is short. `docs/methods/cross_
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import xarray as xr
 
@@ -69,15 +71,13 @@ def uncounted_outcomes(
         As `risk.liquidation.cross.book.pool_outcomes`, to the last bit, but for `counts`: -1.
     """
     n = drivers.sizes["scenario"]
-    slopes, calm = find_slopes(pools), np.zeros(len(pools.start) - 1, bool)
-    between = np.empty((len(pools.legs), 2))
-    if only_deficits:
-        _find_calm(pools, slopes, calm, between)
+    slopes = find_slopes(pools)
+    calm = find_calm(pools, slopes) if only_deficits else no_calm(pools)
     parts = []
     for start in range(0, n, _AT_ONCE):
         paths = joint_bars(slice_drivers(drivers, start, min(start + _AT_ONCE, n)))
         which, amounts, status, size = _live_once(
-            pools, slopes, new_state(pools, paths.low.shape[2]), paths, calm, between,
+            pools, slopes, new_state(pools, paths.low.shape[2]), paths, calm,
             only_deficits,
         )  # fmt: skip
         counts = np.full((len(paths.low), len(COUNTS)), -1, "i4")
@@ -94,8 +94,8 @@ def uncounted_outcomes(
 
 @njit
 def _live_once(
-    pools: Packed, slopes: Slopes, state: State, paths: JointPaths, calm: np.ndarray,
-    between: np.ndarray, only_deficits: bool,
+    pools: Packed, slopes: Slopes, state: State, paths: JointPaths, calm: Calm,
+    only_deficits: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:  # fmt: skip
     kinds = pools.kinds
     n_assets = paths.low.shape[2]
@@ -113,7 +113,7 @@ def _live_once(
             low[a], high[a] = min(1.0, paths.low[s, 0, a]), max(1.0, paths.high[s, 0, a])
         for k in range(len(pools.start) - 1):
             if is_far(slopes, k, low, high) or (
-                calm[k] and _leaves_nothing_short(pools, k, paths, s, low, high, between)
+                calm.is_calm[k] and _leaves_nothing_short(pools, k, paths, s, low, high, calm)
             ):
                 continue
             code = live(pools, k, state, paths, s, low, high, last, out, status, True)
@@ -133,18 +133,41 @@ def _live_once(
     return which, amounts, statuses, n
 
 
-@njit
-def _find_calm(pools: Packed, slopes: Slopes, calm: np.ndarray, between: np.ndarray) -> None:
-    """Mark the pools that leave no deficit when diffusion takes them to their trigger.
+class Calm(NamedTuple):
+    """Pools that leave no deficit when diffusion takes them to their trigger.
 
     No stops; nothing counts for more than it is worth; and what every position requires exceeds
-    what closing it costs, `between` (leg, 2) two prices.
+    what closing it costs, between two prices.
     """
+
+    is_calm: np.ndarray  # (pool,)
+    between: np.ndarray  # (leg, 2)
+    at_mark: np.ndarray  # (leg,): what it counts for there over what it requires
+
+
+def no_calm(pools: Packed) -> Calm:
+    """No pool is told apart."""
+    n = len(pools.legs)
+    return Calm(np.zeros(len(pools.start) - 1, bool), np.empty((n, 2)), np.empty(n))
+
+
+def find_calm(pools: Packed, slopes: Slopes) -> Calm:
+    """Tell the calm pools apart."""
+    calm = no_calm(pools)
+    _find_calm(pools, slopes, *calm)
+    return calm
+
+
+@njit
+def _find_calm(
+    pools: Packed, slopes: Slopes, calm: np.ndarray, between: np.ndarray, at_mark: np.ndarray
+) -> None:
     legs, kinds, tiers = pools.legs, pools.kinds, pools.tiers
     between[:, 0], between[:, 1] = 0.0, np.inf
     for k in range(len(calm)):
         calm[k] = slopes.left[k] > 0.0
         for i in range(pools.start[k], pools.start[k + 1]):
+            at_mark[i] = _left(legs, kinds, tiers, i, 1.0)
             is_whole = legs[i, COUNTED] == 1.0
             is_coin = legs[i, SIZE] == 0.0 and min(legs[i, ALPHA], legs[i, BETA]) >= 0.0
             calm[k] &= is_whole or (is_coin and legs[i, COUNTED] < 1.0)
@@ -181,20 +204,26 @@ def _least_share(table: np.ndarray) -> float:
 @njit
 def _leaves_nothing_short(
     pools: Packed, k: int, paths: JointPaths, s: int, low: np.ndarray, high: np.ndarray,
-    between: np.ndarray,
+    calm: Calm,
 ) -> bool:  # fmt: skip
     """Whether calm pool `k` lives wherever its assets go, or dies before the first jump.
 
     The rule is the kernel's *worst* one: every asset goes to its worse end for the pool first.
     """
     legs, kinds, tiers = pools.legs, pools.kinds, pools.tiers
+    between, at_mark = calm.between, calm.at_mark
     i, end = pools.start[k], pools.start[k + 1]
     worst, before, is_covered = pools.pool[k, CASH], pools.pool[k, CASH], True
     while i < end:
         a, begin = kinds[i, ASSET], i
         at_low, at_high, more = 0.0, 0.0, 0.0
         while i < end and kinds[i, ASSET] == a:
-            down, up = _left(legs, kinds, tiers, i, low[a]), _left(legs, kinds, tiers, i, high[a])
+            # Of a straight move one end is the mark.
+            down, up = at_mark[i], at_mark[i]
+            if low[a] < 1.0:
+                down = _left(legs, kinds, tiers, i, low[a])
+            if high[a] > 1.0:
+                up = _left(legs, kinds, tiers, i, high[a])
             at_low += down
             at_high += up
             more += up
@@ -206,7 +235,7 @@ def _leaves_nothing_short(
         else:
             x = paths.rises[0, 0, s, 0, a] if paths.rises.shape[1] > 0 else high[a]
         for j in range(begin, i):
-            before += _left(legs, kinds, tiers, j, x)
+            before += at_mark[j] if x == 1.0 else _left(legs, kinds, tiers, j, x)
             is_covered &= between[j, 0] <= x <= between[j, 1]
     return worst > 0.0 or (is_covered and is_breached(pools, k, before))
 
