@@ -23,6 +23,8 @@ from risk.instruments import assets_alone
 from risk.schema import CUBE, DRIVERS, GAPS, SCENARIO_COORDS, Variable
 
 _CUBE, _DRIVERS = "cube.zarr", "drivers.zarr"
+#: Scenarios that are read and added up at once.
+_AT_ONCE = 16_384
 _INCOMPRESSIBLE = frozenset({"pnl", *DRIVERS})
 
 
@@ -190,10 +192,8 @@ def open_cube(folder: Path) -> xr.DataTree:
     return open_tree(folder / _CUBE)
 
 
-def total(outcome: xr.Dataset, name: str) -> xr.DataArray:
+def total(outcome: xr.Dataset, name: str, cells: np.ndarray | None = None) -> xr.DataArray:
     """Sum of a cube variable over all cells; what was never written makes it NaN, never less.
-
-    Read chunk by chunk: of a set on disk no more than one is in memory.
 
     Parameters
     ----------
@@ -201,19 +201,24 @@ def total(outcome: xr.Dataset, name: str) -> xr.DataArray:
         One scenario set of a cube.
     name : str
         One of `risk.schema.CUBE`.
+    cells : ndarray of bool (cell,), optional
+        Of these cells alone.
 
     Returns
     -------
     DataArray (scenario)
         In the unit of the variable.
     """
-    cells = outcome[name]
-    n = cells.sizes["scenario"]
-    step = max(int((cells.encoding.get("chunks") or (n,))[0]), 1)
-    parts = [
-        cells.isel(scenario=slice(start, start + step)).sum("cell", skipna=False, keep_attrs=True)
-        for start in range(0, max(n, 1), step)
-    ]
+    values = outcome[name]
+    n = values.sizes["scenario"]
+    stored = values.encoding.get("preferred_chunks", {}).get("scenario")
+    # A whole stored variable may not fit in memory.
+    step = max(1, _AT_ONCE // stored) * stored if stored else max(n, 1)
+    parts = []
+    for start in range(0, max(n, 1), step):
+        some = values[start : start + step].load()
+        some = some if cells is None else some.isel(cell=cells)
+        parts.append(some.sum("cell", skipna=False, keep_attrs=True))
     return parts[0] if len(parts) == 1 else xr.concat(parts, "scenario", combine_attrs="override")
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from risk.block import OPTIONS, POOLS
-from risk.cube import total
 from risk.liquidation import (
     account_losses,
     position_outcomes,
@@ -153,17 +151,3 @@ def test_the_blocks_of_some_scenarios_say_of_options_what_all_blocks_say(tmp_pat
     for found, expected in zip(some, take_valued(whole, INDEX), strict=True):
         np.testing.assert_array_equal(found, expected)
     assert valued_options(tmp_path, "historical", INDEX) is None
-
-
-def test_a_total_read_by_chunks_has_every_bit_and_every_hole():
-    values = np.random.default_rng(1).normal(size=(40, 10)) * 10.0 ** np.arange(40)[:, None]
-    values[3, 9] = np.nan
-    cells = xr.DataArray(
-        values.T, dims=("scenario", "cell"), attrs={"units": "USD"},
-        coords={"label": ("scenario", [f"s{i}" for i in range(10)])},
-    )  # fmt: skip
-    plain = total(xr.Dataset({"deficit": cells}), "deficit")
-    cells.encoding["chunks"] = (4, 40)
-    chunked = total(xr.Dataset({"deficit": cells}), "deficit")
-    assert chunked.identical(plain)
-    assert np.isnan(plain.values).tolist() == [False] * 9 + [True]
