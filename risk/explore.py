@@ -13,9 +13,12 @@ import xarray as xr
 
 from risk.config import Grid, Reverse
 from risk.drivers import slice_drivers
-from risk.liquidation import Impact, account_losses, build_ladders, walk
-from risk.scenarios.grids import asset_ladders, heat_table
-from risk.scenarios.reverse import Bounds, reverse_stress
+from risk.liquidation import Impact, Ladders, build_ladders, uncounted_outcomes, walk
+from risk.liquidation.accounts import find_holders, holder_losses
+from risk.liquidation.positions import read_positions
+from risk.scenarios.grids import SHOWN, asset_ladders, heat_table
+from risk.scenarios.joint import Bounds
+from risk.scenarios.reverse import reverse_stress
 
 #: Scenarios walked at once: bounds the memory of a search.
 _BATCH = 4096
@@ -31,6 +34,7 @@ def price_grids(
     max_cells: int,
     horizon_days: int,
     impact: Impact | None = None,
+    ladders: Ladders | None = None,
 ) -> tuple[dict[str, xr.Dataset], pa.Table]:
     """Heat table of common moves and ladders of each asset's own.
 
@@ -48,6 +52,8 @@ def price_grids(
     horizon_days : int
     impact : Impact, optional
         What closing does to the price.
+    ladders : Ladders, optional
+        Of this book, these assets, labels and impact, if they were built before.
 
     Returns
     -------
@@ -56,10 +62,11 @@ def price_grids(
     cells : Table (cell,)
         Labels of the cells.
     """
-    ladders = build_ladders(book, assets, labels, max_cells, impact=impact)
+    built = ladders or build_ladders(book, assets, labels, max_cells, impact=impact)
 
     def price(drivers: xr.Dataset) -> xr.Dataset:
-        return walk(ladders, drivers)
+        pooled = uncounted_outcomes(built.cross.pools, drivers)
+        return walk(built, drivers, variables=SHOWN, pooled=pooled)
 
     tables = {
         "common": heat_table(
@@ -73,7 +80,7 @@ def price_grids(
         ),
         "asset": asset_ladders(price, assets, wanted.moves, gap=wanted.gap),
     }
-    return tables, ladders.cells
+    return tables, built.cells
 
 
 def reverse_stresses(
@@ -86,6 +93,7 @@ def reverse_stresses(
     seed: int,
     horizon_days: int,
     impact: Impact | None = None,
+    ladders: Ladders | None = None,
 ) -> xr.Dataset:
     """Smallest moves that exhaust each venue's insurance fund, or breach a limit of the config.
 
@@ -102,6 +110,9 @@ def reverse_stresses(
     horizon_days : int
     impact : Impact, optional
         What closing does to the price.
+    ladders : Ladders, optional
+        Of this book, these assets and this impact, if they were built before; their cells have the
+        labels ``asset`` and ``venue``.
 
     Returns
     -------
@@ -110,11 +121,13 @@ def reverse_stresses(
         move priced position by position. Targets are the venues, then ``total deficit`` and
         ``holders' loss`` where the config limits them.
     """
-    n_cells = (len(funds_usd) + 1000) * max(len(assets), 1)
-    ladders = build_ladders(book, assets, ["venue", "asset"], n_cells, impact=impact)
-    venues = sorted(set(ladders.cells["venue"].to_pylist()))
+    if ladders is None:
+        n_cells = (len(funds_usd) + 1000) * max(len(assets), 1)
+        ladders = build_ladders(book, assets, ["venue", "asset"], n_cells, impact=impact)
+    built = ladders
+    venues = sorted(set(built.cells["venue"].to_pylist()))
     cell_venue, cell_asset = (
-        np.array([names.index(one) for one in ladders.cells[label].to_pylist()], "i8")
+        [names.index(one) for one in built.cells[label].to_pylist()]
         for label, names in (("venue", venues), ("asset", list(assets)))
     )
     funded = [name for name in venues if funds_usd.get(name, 0.0) > 0]
@@ -131,13 +144,20 @@ def reverse_stresses(
         columns += [totals[name] / limit for name, limit in limits.items()]
         return np.stack(columns, axis=-1)
 
+    is_loss_wanted = wanted.loss_limit is not None
+
     def own_of(drivers: xr.Dataset) -> np.ndarray:
         """What every asset's own move uses up (scenario, asset, target)."""
-        cube = walk(ladders, drivers, variables=("pnl", "deficit"))
+        pools = built.cross.pools
+        pooled = uncounted_outcomes(pools, drivers, only_deficits=not is_loss_wanted)
+        cube = walk(built, drivers, variables=("pnl", "deficit"), pooled=pooled)
         n = drivers.sizes["scenario"]
         deficit, loss = np.zeros((len(venues), len(assets), n)), np.zeros((len(assets), n))
-        np.add.at(deficit, (cell_venue, cell_asset), cube["deficit"].values.T)
-        np.subtract.at(loss, cell_asset, cube["pnl"].values.T)
+        cells = cube["deficit"].values.T, cube["pnl"].values.T
+        # One cell after the other: the same order of addition every time.
+        for venue, asset, short, pnl in zip(cell_venue, cell_asset, *cells, strict=True):
+            deficit[venue, asset] += short
+            loss[asset] -= pnl
         return share(deficit.swapaxes(1, 2), loss.T)
 
     own = _in_batches(own_of)
@@ -146,16 +166,15 @@ def reverse_stresses(
         return own(drivers).sum(axis=1)
 
     def one_by_one(drivers: xr.Dataset) -> np.ndarray:
-        losses = account_losses(book, drivers, impact)
-        scenario = losses["scenario"].to_numpy()
-        place = {name: at for at, name in enumerate(venues)}
-        venue = np.array([place[name] for name in losses["venue"].to_pylist()], "i8")
-        deficit = np.zeros((drivers.sizes["scenario"], len(venues)))
-        np.add.at(deficit, (scenario, venue), losses["deficit_usd"].to_numpy())
-        loss = -np.bincount(
-            scenario, losses["pnl_usd"].to_numpy(), minlength=drivers.sizes["scenario"]
-        )
-        return share(deficit.T, loss)
+        positions = read_positions(book, assets, impact)
+        holders = find_holders(positions)
+        place = np.array([venues.index(name) for name in holders.venues], "i8")[holders.venue]
+        n = drivers.sizes["scenario"]
+        deficit, loss = np.zeros((len(venues), n)), np.zeros(n)
+        for i, losses in enumerate(holder_losses(positions, holders, drivers)):
+            deficit[:, i] = np.bincount(place, losses.deficit, len(venues))
+            loss[i] = -losses.pnl.sum()
+        return share(deficit, loss)
 
     sd = calibration["volatility"].sel(asset=list(assets)).values * np.sqrt(horizon_days)
     correlation = calibration["correlation"].sel(asset=list(assets), asset_2=list(assets)).values

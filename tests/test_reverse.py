@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize
 
+from risk.scenarios.joint import Bounds
 from risk.scenarios.profiles import Profiles
-from risk.scenarios.reverse import SEARCHES, Bounds, reverse_stress
+from risk.scenarios.reverse import SEARCHES, reverse_stress
 
 ASSETS = ["BTC", "ETH", "SOL"]
 SD = np.array([0.03, 0.04, 0.06])

@@ -13,7 +13,7 @@ import xarray as xr
 from risk.config import Config
 from risk.cube import load_record, total
 from risk.drivers import ELAPSED, VOLATILITY, make_drivers, with_volatility
-from risk.liquidation import load_ladders, walk
+from risk.liquidation import load_ladders, uncounted_outcomes, walk
 from risk.measures import expected_shortfall
 from risk.scenarios.historical import Ratios, gap_rule
 
@@ -59,7 +59,9 @@ def gap_sensitivity(folder: Path, config: Config) -> xr.Dataset | None:
         )
         if VOLATILITY in record:
             drivers = with_volatility(drivers, record[VOLATILITY].values, record.attrs[ELAPSED])
-        deficit = total(walk(ladders, drivers, variables=["deficit"]), "deficit").values
+        pooled = uncounted_outcomes(ladders.cross.pools, drivers, only_deficits=True)
+        walked = walk(ladders, drivers, variables=["deficit"], pooled=pooled)
+        deficit = total(walked, "deficit").values
         weight = record.weight.values
         rows.append(
             (

@@ -1,12 +1,13 @@
 """Liquidation that depends on the path: rungs, ladders, gaps, and the positions behind them."""
 
+from risk.liquidation.accounts import account_losses
 from risk.liquidation.cross.contrast import collateral_needed, contrast, isolated_positions
 from risk.liquidation.curve import liquidation_curve
 from risk.liquidation.impact import Impact, square_root_impact
 from risk.liquidation.ladder import Ladders, build_ladders, load_ladders
 from risk.liquidation.margins import Uncovered, uncovered_losses
+from risk.liquidation.pooled import uncounted_outcomes
 from risk.liquidation.positions import (
-    account_losses,
     liquidation_probability,
     position_outcomes,
     rows_in_steps,
@@ -33,6 +34,7 @@ __all__ = [
     "position_tails",
     "rows_in_steps",
     "square_root_impact",
+    "uncounted_outcomes",
     "uncovered_losses",
     "walk",
 ]

@@ -51,6 +51,34 @@ def count_at_or_below(sorted_values: np.ndarray, start: int, stop: int, value: f
     return low - start
 
 
+@njit(inline="always")
+def close_whole(
+    closing: float, is_long: bool, margin: float, inv: bool, equity: float, exposure: float,
+    rate: float, fee: float, size: float, to_holder: bool, last: float,
+) -> tuple[float, float, float, float, float, int]:  # fmt: skip
+    """Close a position whole at the adverse coordinate `closing`.
+
+    Numbers alone: whoever takes columns here pays for counting who holds them, at every call.
+    `rate` is the market cost's, `size` the notional at the mark, `last` the ratio at the horizon.
+
+    Returns
+    -------
+    pnl, venue gain, deficit, market cost, liquidated notional : float
+    status : int
+    """
+    x = -closing if is_long else closing
+    liquidated = margin <= closing
+    cost = rate * size
+    alpha = equity - exposure - (cost if inv else 0.0)
+    beta = exposure - (0.0 if inv else cost)
+    left, short, gain, paid, closed = close_out(
+        x, inv, alpha, beta, cost, fee * size, size, to_holder, liquidated
+    )
+    pnl = left * (last / x if inv else 1.0) - equity
+    status = LIQUIDATED if liquidated else STOPPED
+    return pnl, gain, short, paid, closed if liquidated else 0.0, status
+
+
 @njit
 def close_positions(
     terms: Terms, steps: tuple, which: np.ndarray, farthest: np.ndarray, last: np.ndarray,
@@ -63,10 +91,10 @@ def close_positions(
     cost and liquidated notional.
     """
     for p in range(len(terms.first)):
-        a, s, inv = terms.asset[p], 0 if terms.direction[p] > 0 else 1, terms.inverse[p]
-        u, first = farthest[a, s], terms.first[p]
-        outcome[p] = SURVIVED
+        a, s, first = terms.asset[p], 0 if terms.direction[p] > 0 else 1, terms.first[p]
+        u = farthest[a, s]
         if first > u:
+            outcome[p] = SURVIVED
             out[:, p] = 0.0
             out[0, p] = terms.exposure[p] * (last[a] - 1.0)
             continue
@@ -75,26 +103,18 @@ def close_positions(
             pnl, short, gain, paid, closed, status, _ = live_through(
                 steps, which[p], gaps, g0, g1, u, last[a]
             )
-            out[0, p], out[1, p], out[2, p], out[3, p], out[4, p] = pnl, gain, short, paid, closed
-            outcome[p] = status
-            continue
-        closing = first
-        for g in range(g0, g1):
-            if gaps.before[g] < first <= gaps.landing[g]:
-                closing = gaps.landing[g]
-        x = -closing if s == 0 else closing
-        liquidated = terms.margin[p] <= closing
-        size = terms.notional[p]
-        cost = (terms.closing_fee[p] + terms.impact[p]) * size
-        alpha = terms.equity[p] - terms.exposure[p] - (cost if inv else 0.0)
-        beta = terms.exposure[p] - (0.0 if inv else cost)
-        left, short, gain, paid, closed = close_out(
-            x, inv, alpha, beta, cost, terms.fee[p] * size, size, terms.to_holder[p], liquidated
-        )
-        out[0, p] = left * (last[a] / x if inv else 1.0) - terms.equity[p]
-        out[1, p], out[2, p], out[3, p] = gain, short, paid
-        out[4, p] = closed if liquidated else 0.0
-        outcome[p] = LIQUIDATED if liquidated else STOPPED
+        else:
+            closing = first
+            for g in range(g0, g1):
+                if gaps.before[g] < first <= gaps.landing[g]:
+                    closing = gaps.landing[g]
+            pnl, gain, short, paid, closed, status = close_whole(
+                closing, s == 0, terms.margin[p], terms.inverse[p], terms.equity[p],
+                terms.exposure[p], terms.closing_fee[p] + terms.impact[p], terms.fee[p],
+                terms.notional[p], terms.to_holder[p], last[a],
+            )  # fmt: skip
+        out[0, p], out[1, p], out[2, p], out[3, p], out[4, p] = pnl, gain, short, paid, closed
+        outcome[p] = status
 
 
 @njit

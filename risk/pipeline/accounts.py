@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from risk.cube import load_record, open_cube, open_drivers, total
-from risk.drivers import take_drivers
-from risk.liquidation import account_losses
-from risk.liquidation.options import take_valued
-from risk.pipeline.depths import impact_groups
-from risk.pipeline.files import pooled_outcomes, valued_options
-from risk.pipeline.impact import read_impact
+from risk.liquidation.accounts import Holders, Losses, holder_losses
+from risk.pipeline.gone_through import GoneThrough, gone_through
 from risk.pipeline.night import Night
+from risk.pipeline.waterfall import DeficitsSettled
 
+_NAMES = ("scenario_set", "account", "venue")
 _SCHEMA = pa.schema(
     [
         ("scenario_set", pa.string()), ("scenario", pa.int32()), ("account", pa.string()),
@@ -24,64 +24,84 @@ _SCHEMA = pa.schema(
     ]
 )  # fmt: skip
 
+#: Rows that are written together, and bytes of names that may come with them: once per group.
+_TOGETHER, _DICTIONARY = 1 << 22, 1 << 27
+
 
 def write_accounts(night: Night, book: pa.Table, assets: list[str]) -> None:
-    """Write `accounts.parquet`: all accounts in the stresses, deficits alone in sampled sets."""
-    config, folder = night.config, night.folder
-    parts = [_SCHEMA.empty_table()]
-    cube, drivers = open_cube(folder), open_drivers(folder, instruments=True)
-    for name in config.scenarios.names:
-        if name == "stress":
-            record = load_record(folder / "scenarios" / "stress.zarr", instruments=True)
-            everyone = [
-                _renumbered(
-                    account_losses(
-                        book,
-                        take_drivers(record, index),
-                        impact,
-                        pooled=pooled_outcomes(folder, name, index),
-                    ),
-                    index,
-                )
-                for impact, index in impact_groups(night, name, np.arange(record.sizes["scenario"]))
-            ]
-            order = [(key, "ascending") for key in ("scenario", "account", "venue")]
-            parts.append(_named(name, pa.concat_tables(everyone).sort_by(order)))
-            continue
-        deficit = total(cube[name].to_dataset(), "deficit").values
-        index = worst_scenarios(deficit, config.accounts.worst_scenarios)
-        if not len(index):
-            continue
-        record = take_drivers(drivers[name].to_dataset().load(), index)
-        valued = valued_options(folder, name)
-        if valued is not None:
-            valued = take_valued(valued, index)
-        pooled = pooled_outcomes(folder, name, index)
-        losses = account_losses(book, record, read_impact(night), valued, pooled)
-        losses = losses.filter(pc.greater(losses["deficit_usd"], 0))
-        parts.append(_named(name, _renumbered(losses, index)))
-    pq.write_table(pa.concat_tables(parts), folder / "accounts.parquet")
+    """Write `accounts.parquet`, `waterfall.parquet` and `deleveraged.parquet`.
 
-
-def worst_scenarios(deficit: np.ndarray, n: int) -> np.ndarray:
-    """Indices of the `n` largest deficits above zero, ascending; of equal ones the first.
-
-    Examples
-    --------
-    >>> worst_scenarios(np.array([0.0, 3.0, 5.0, 3.0]), 2).tolist()
-    [1, 2]
+    All accounts in the stresses, deficits alone in the worst scenarios of the sampled sets; and who
+    pays the deficits of both.
     """
-    order = np.argsort(-deficit, kind="stable")[:n]
-    return np.sort(order[deficit[order] > 0])
+    settled = DeficitsSettled(night.folder)
+    with _open(night.folder / "accounts.parquet") as writer:
+        for _, groups in itertools.groupby(gone_through(night, book), lambda one: one.scenario_set):
+            _write_set(writer, groups, settled)
+    settled.write()
 
 
-def _renumbered(losses: pa.Table, index: np.ndarray) -> pa.Table:
-    """Losses whose scenarios are those at `index`, by the numbers they have in their set."""
-    place = losses.schema.get_field_index("scenario")
-    numbers = pa.array(index, pa.int32()).take(losses["scenario"].combine_chunks())
-    return losses.set_column(place, "scenario", numbers)
+def _open(path: Path) -> pq.ParquetWriter:
+    kinds = {name: pa.dictionary(pa.int32(), pa.string()) for name in _NAMES}
+    return pq.ParquetWriter(
+        path,
+        pa.schema([(one.name, kinds.get(one.name, one.type)) for one in _SCHEMA]),
+        # Names are handed over in codes, and read as the text they are.
+        store_schema=False,
+        use_dictionary=[*_NAMES, "scenario", "liquidations"],
+        dictionary_pagesize_limit=_DICTIONARY,
+        write_statistics=["scenario_set", "scenario"],
+    )
 
 
-def _named(name: str, losses: pa.Table) -> pa.Table:
-    sets = pa.array([name] * losses.num_rows, pa.string())
-    return losses.add_column(0, "scenario_set", sets).cast(_SCHEMA)
+def _write_set(
+    writer: pq.ParquetWriter, groups: Iterable[GoneThrough], settled: DeficitsSettled
+) -> None:
+    """Write the scenarios of one set by their numbers: stresses of another depth come later."""
+    rows: list[tuple[np.ndarray, ...]] = []
+    waiting: dict[int, tuple[np.ndarray, ...]] = {}
+    written = 0
+    for some in groups:
+        holders = some.holders
+        found = holder_losses(some.positions, holders, some.drivers, some.valued, some.pooled)
+        for number, losses in zip(some.index.tolist(), found, strict=True):
+            waiting[number] = _columns(number, losses, holders, some.scenario_set != "stress")
+            while written < len(some.among) and some.among[written] in waiting:
+                rows.append(waiting.pop(int(some.among[written])))
+                written += 1
+            if sum(len(one[0]) for one in rows) >= _TOGETHER:
+                _write(writer, some.scenario_set, holders, rows)
+        settled.add(some)
+    if rows:
+        _write(writer, some.scenario_set, holders, rows)
+
+
+def _columns(
+    number: int, losses: Losses, holders: Holders, only_deficits: bool
+) -> tuple[np.ndarray, ...]:
+    """The columns of one scenario after its set; account and venue as codes."""
+    which = np.flatnonzero(losses.deficit > 0) if only_deficits else slice(None)
+    columns = (holders.account, holders.venue, *losses)
+    kept = [column[which] for column in columns]
+    return (np.full(len(kept[0]), number, "i4"), *(x.astype("i4") for x in kept[:2]), *kept[2:])
+
+
+def _write(
+    writer: pq.ParquetWriter, scenario_set: str, holders: Holders,
+    rows: list[tuple[np.ndarray, ...]],
+) -> None:  # fmt: skip
+    """Write rows, which are none afterwards, as one group."""
+    number, account, venue, *amounts = (np.concatenate(x) for x in zip(*rows, strict=True))
+    rows.clear()
+    if not len(number):
+        return
+    named = [
+        pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string()))
+        for codes, names in (
+            (np.zeros(len(number), "i4"), [scenario_set]),
+            (account, holders.accounts),
+            (venue, holders.venues),
+        )
+    ]
+    columns = [named[0], pa.array(number), *named[1:], *(pa.array(x) for x in amounts)]
+    writer.write_table(pa.table(columns, schema=writer.schema), row_group_size=len(number))

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 
 from risk import explore as searches
 from risk.cube import plain_text
+from risk.liquidation import build_ladders
 from risk.pipeline.files import load_calibration
 from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night
@@ -18,7 +19,11 @@ def explore(night: Night, book: pa.Table, assets: list[str]) -> None:
     grid, reverse = config.scenarios.grid, config.scenarios.reverse
     if grid is None and reverse is None:
         return
-    calibration = load_calibration(folder)
+    calibration, impact = load_calibration(folder), read_impact(night)
+    ladders = None
+    if grid is not None or {"asset", "venue"} <= set(config.cells):
+        # Both ask the same ladders, if their cells know what reverse stress asks for.
+        ladders = build_ladders(book, assets, config.cells, config.max_cells, impact=impact)
     if grid is not None:
         tables, cells = searches.price_grids(
             book,
@@ -28,7 +33,8 @@ def explore(night: Night, book: pa.Table, assets: list[str]) -> None:
             labels=config.cells,
             max_cells=config.max_cells,
             horizon_days=config.horizon_days,
-            impact=read_impact(night),
+            impact=impact,
+            ladders=ladders,
         )
         for name, table in tables.items():
             plain_text(table).to_zarr(
@@ -45,6 +51,7 @@ def explore(night: Night, book: pa.Table, assets: list[str]) -> None:
             reverse,
             seed=config.seed,
             horizon_days=config.horizon_days,
-            impact=read_impact(night),
+            impact=impact,
+            ladders=ladders if {"asset", "venue"} <= set(config.cells) else None,
         )
         plain_text(found).to_zarr(folder / "reverse.zarr", mode="w", consolidated=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from risk.cube import plain_text
 from risk.liquidation.cross import (
     PoolOutcomes,
     PoolResults,
+    join_outcomes,
     load_outcomes,
     load_results,
     take_outcomes,
 )
-from risk.liquidation.options import Valued, load_valued
+from risk.liquidation.options import Valued, join_valued, load_valued, take_valued
 from risk.store import file_digest
 
 
@@ -73,35 +75,80 @@ def load_calibration(folder: Path) -> xr.Dataset:
     return xr.open_zarr(folder / "calibration.zarr", consolidated=False, chunks=None).load()
 
 
-def valued_options(folder: Path, scenario_set: str) -> Valued | None:
-    """What the options' contracts are worth in every scenario of a set; None without options."""
-    ending = ".value.npy"
-    files = sorted((folder / OPTIONS).glob(f"{scenario_set}-*{ending}"))
-    names = [file.name.removesuffix(ending) for file in files]
-    return load_valued(folder / OPTIONS, names) if names else None
+def valued_options(
+    folder: Path, scenario_set: str, index: np.ndarray | None = None
+) -> Valued | None:
+    """What the options' contracts are worth in the scenarios of a set, or in some; None without.
+
+    Of some (ascending), only the blocks that hold them are read.
+    """
+    names = _blocks(folder / OPTIONS, scenario_set, ".value.npy")
+    if not names:
+        return None
+    if index is None:
+        return load_valued(folder / OPTIONS, names)
+    sizes = _lengths(folder / OPTIONS, names, ".value.npy", axis=2)
+    held = [
+        take_valued(load_valued(folder / OPTIONS, [name]), some)
+        for name, some in _by_block(names, sizes, index)
+    ]
+    return join_valued(held)
 
 
 def pooled_outcomes(
     folder: Path, scenario_set: str, index: np.ndarray | None = None
 ) -> PoolOutcomes | None:
-    """What account pools came to in the scenarios of a set, or in some; None without pools."""
-    names = _pool_blocks(folder, scenario_set)
+    """What account pools came to in the scenarios of a set, or in some; None without pools.
+
+    Of some (ascending), only the blocks that hold them are read.
+    """
+    names = _blocks(folder / POOLS, scenario_set, ".rows.npy")
     if not names:
         return None
-    found = load_outcomes(folder / POOLS, names)
-    return found if index is None else take_outcomes(found, index)
+    if index is None:
+        return load_outcomes(folder / POOLS, names)
+    sizes = _lengths(folder / POOLS, names, ".counts.npy", axis=0)
+    parts, first = [], 0
+    for name, some in _by_block(names, sizes, index):
+        parts.append((first, take_outcomes(load_outcomes(folder / POOLS, [name]), some)))
+        first += len(some)
+    return join_outcomes(parts)
+
+
+def _blocks(folder: Path, scenario_set: str, ending: str) -> list[str]:
+    """Names of the blocks of a set that kept something, in their order."""
+    files = sorted(folder.glob(f"{scenario_set}-*{ending}"))
+    return [file.name.removesuffix(ending) for file in files]
+
+
+def _lengths(folder: Path, names: list[str], ending: str, axis: int) -> list[int]:
+    """How many scenarios each block has: the length of an axis of one of its arrays."""
+    files = [folder / f"{name}{ending}" for name in names]
+    return [np.load(file, mmap_mode="r", allow_pickle=False).shape[axis] for file in files]
+
+
+def _by_block(
+    names: list[str], sizes: list[int], index: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Blocks that hold some of the scenarios at `index`, with those, counted inside the block.
+
+    Examples
+    --------
+    >>> [(name, at.tolist()) for name, at in _by_block(["a", "b"], [4, 4], np.array([1, 5, 7]))]
+    [('a', [1]), ('b', [1, 3])]
+    """
+    first = 0
+    for name, size in zip(names, sizes, strict=True):
+        mine = index[(index >= first) & (index < first + size)] - first
+        if len(mine):
+            yield name, mine
+        first += size
 
 
 def pooled_results(folder: Path, scenario_set: str) -> PoolResults | None:
     """Of the same what the tails of positions need."""
-    names = _pool_blocks(folder, scenario_set)
+    names = _blocks(folder / POOLS, scenario_set, ".rows.npy")
     return load_results(folder / POOLS, names) if names else None
-
-
-def _pool_blocks(folder: Path, scenario_set: str) -> list[str]:
-    ending = ".rows.npy"
-    files = sorted((folder / POOLS).glob(f"{scenario_set}-*{ending}"))
-    return [file.name.removesuffix(ending) for file in files]
 
 
 def digests(where: Path, pattern: str) -> dict[str, str]:

@@ -36,7 +36,6 @@ from risk.pipeline.night import Night, Progress
 from risk.pipeline.pools import write_contrast, write_pools
 from risk.pipeline.regulate import regulate
 from risk.pipeline.rounds import compare_rounds
-from risk.pipeline.waterfall import settle_deficits
 
 #: What a position's row says of a sampled set: 99 % value at risk, 97.5 % expected shortfall.
 TAILS = (
@@ -126,7 +125,6 @@ PARTS: dict[str, tuple[Write, ...]] = {
     "cube": (_coverage, _cube),
     "positions": (_positions, adequacy),
     "accounts": (write_accounts,),
-    "waterfall": (settle_deficits,),
     "capital": (regulate,),
     "rounds": (compare_rounds,),
     "explore": (explore,),

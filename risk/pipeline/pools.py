@@ -19,8 +19,8 @@ from risk.liquidation.columns import LIQUIDATED
 from risk.liquidation.cross import AMOUNTS, COUNTS
 from risk.margin.pooling import build_pools
 from risk.margin.pools import Pools
-from risk.pipeline.accounts import worst_scenarios
 from risk.pipeline.files import pooled_outcomes
+from risk.pipeline.gone_through import worst_scenarios
 from risk.pipeline.night import Night
 from risk.pipeline.scenarios import path_settings
 from risk.scenarios.monte_carlo import draw_block

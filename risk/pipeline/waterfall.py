@@ -2,64 +2,64 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from risk.cube import open_cube, open_drivers, total
-from risk.drivers import take_drivers
-from risk.liquidation import auto_deleverage
-from risk.liquidation.options import take_valued
-from risk.pipeline.accounts import worst_scenarios
-from risk.pipeline.depths import impact_groups
-from risk.pipeline.files import pooled_outcomes, valued_options
-from risk.pipeline.night import Night
+from risk.liquidation.waterfall import settle_scenarios
+from risk.pipeline.gone_through import GoneThrough
+
+_FILES = ("waterfall", "deleveraged")
 
 
-def settle_deficits(night: Night, book: pa.Table, assets: list[str]) -> None:
-    """Write `waterfall.parquet` and `deleveraged.parquet`: by venue, and by deleveraged account."""
-    config, folder = night.config, night.folder
-    listed = pq.read_table(folder / "funds.parquet").to_pylist()
-    funds = {row["venue"]: row["balance_usd"] or 0.0 for row in listed}
-    cube, drivers = open_cube(folder), open_drivers(folder, instruments=True)
-    venues: list[pa.Table] = []
-    accounts: list[pa.Table] = []
-    for name in config.scenarios.names:
-        record = drivers[name].to_dataset().load()
-        index = np.arange(record.sizes["scenario"])
-        if name != "stress":
-            deficit = total(cube[name].to_dataset(), "deficit").values
-            index = worst_scenarios(deficit, config.accounts.worst_scenarios)
-        if not len(index):
-            continue
-        valued = valued_options(folder, name)
-        labels = pa.array([str(label) for label in record.label.values])
-        found = []
-        for impact, some in impact_groups(night, name, index):
-            here = None if valued is None else take_valued(valued, some)
-            shared = pooled_outcomes(folder, name, some)
-            settled = auto_deleverage(book, take_drivers(record, some), funds, impact, here, shared)
-            found.append(
-                [_named(name, some, labels, one) for one in (settled.venues, settled.accounts)]
-            )
-        for parts, tables in zip((venues, accounts), zip(*found, strict=True), strict=True):
-            whole = pa.concat_tables(tables)
-            # Stresses of another depth were settled apart; the sort keeps the rest as it is.
-            parts.append(whole.sort_by("scenario") if len(tables) > 1 else whole)
-    for file, parts in (("waterfall", venues), ("deleveraged", accounts)):
-        if parts:
-            pq.write_table(pa.concat_tables(parts), folder / f"{file}.parquet")
+class DeficitsSettled:
+    """Gathers `waterfall.parquet` and `deleveraged.parquet`: by venue, and by account that is cut.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the night.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._parts: tuple[list[pa.Table], list[pa.Table]] = ([], [])
+
+    def add(self, some: GoneThrough) -> None:
+        """Let the funds and the winners pay in some scenarios."""
+        settled = settle_scenarios(
+            some.positions, some.parties, some.drivers, some.valued, some.pooled
+        )
+        for parts, table in zip(self._parts, (settled.venues, settled.accounts), strict=True):
+            parts.append(_named(some, table))
+
+    def write(self) -> None:
+        """Write what there is: no file where no scenario had a deficit."""
+        for file, parts in zip(_FILES, self._parts, strict=True):
+            if parts:
+                pq.write_table(_in_order(parts), self._folder / f"{file}.parquet")
 
 
-def _named(name: str, index: np.ndarray, labels: pa.Array, table: pa.Table) -> pa.Table:
-    """A table of the scenarios at `index`, by set, number and label."""
-    numbers = pa.array(index, pa.int32()).take(table["scenario"].combine_chunks())
+def _named(some: GoneThrough, table: pa.Table) -> pa.Table:
+    """A table by set, number and label instead of place."""
+    numbers = pa.array(some.index, pa.int32()).take(table["scenario"].combine_chunks())
     named = table.drop_columns("scenario")
     columns = (
-        ("scenario_set", pa.array([name] * table.num_rows, pa.string())),
+        ("scenario_set", pa.array([some.scenario_set] * table.num_rows, pa.string())),
         ("scenario", numbers),
-        ("label", labels.take(numbers)),
+        ("label", some.label.take(numbers)),
     )
     for place, (column, values) in enumerate(columns):
         named = named.add_column(place, column, values)
     return named
+
+
+def _in_order(parts: list[pa.Table]) -> pa.Table:
+    """Sets as they came, scenarios ascending: stresses of another depth were settled apart."""
+    whole = pa.concat_tables(parts)
+    names = whole["scenario_set"].combine_chunks().dictionary_encode().indices.to_numpy()
+    numbers = whole["scenario"].to_numpy()
+    order = np.lexsort((numbers, names))
+    return whole if (np.diff(order) == 1).all() else whole.take(pa.array(order))

@@ -8,7 +8,6 @@ Method, resolution and what "no move does" means: ``docs/methods/reverse.md``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -16,39 +15,19 @@ import xarray as xr
 from scipy import stats
 
 from risk.scenarios.grids import move_drivers
+from risk.scenarios.joint import Bounds, Used, directions, first_breaches, nearest_breach
 from risk.scenarios.profiles import OwnExhaustion, Profiles
 
 #: From a driver record to the share of every target used up (scenario, target).
 Exhaustion = Callable[[xr.Dataset], np.ndarray]
 
-#: Part of the random key of the joint search.
-SCHEME = 1
-
 #: Step of the first pass over common and single moves.
 STEP = 0.01
-
-#: Points of the first pass along a ray.
-POINTS = 32
 
 #: Points per pass when the bracket of a common or single move is narrowed, and how many passes.
 NARROWER, PASSES = 8, 5
 
-#: Rounds of turning the ray of the joint search, and least gain to go on turning as widely.
-ROUNDS, GAIN = 12, 1e-3
-
-#: Points on a turned ray, which is looked at from half the distance known so far, and how often
-#: the end of the one that is kept is narrowed.
-TURNED, SETTLED = 16, 3
-
 SEARCHES = ("common_fall", "common_rise", "single_fall", "single_rise", "joint")
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """How far a move may go, as fractions of the mark."""
-
-    fall: float = -0.95
-    rise: float = 3.0
 
 
 def reverse_stress(
@@ -144,11 +123,11 @@ def reverse_stress(
     quick = used
     if own is not None and n_targets:
         quick = Profiles(own, assets, fall=bounds.fall, rise=bounds.rise, gap=gap)
-    rays = _directions(best, factor, seed)
-    radius = _first_on(quick, factor, rays, bounds, n_targets)
+    rays = directions(best, factor, seed)
+    radius = first_breaches(quick, factor, rays, bounds, n_targets)
     for target in range(n_targets):
         own_moves = best[target][np.isfinite(best[target]).all(axis=1)]
-        best[target, -1] = _joint(
+        best[target, -1] = nearest_breach(
             _only(quick, target), _only(used, target), factor, rays, radius[:, target],
             own_moves, bounds, seed,
         )  # fmt: skip
@@ -159,9 +138,7 @@ def reverse_stress(
     return _result(best, moved, share, verified, targets, assets, factor, df)
 
 
-def _only(
-    used: Callable[[np.ndarray], np.ndarray], target: int
-) -> Callable[[np.ndarray], np.ndarray]:
+def _only(used: Used, target: int) -> Used:
     """The share of one target alone (scenario,)."""
     return lambda moves: used(moves)[:, target]
 
@@ -172,9 +149,7 @@ def _steps(limit: float) -> np.ndarray:
     return np.linspace(limit / n, limit, n)
 
 
-def _first_pass(
-    used: Callable[[np.ndarray], np.ndarray], pattern: np.ndarray, limit: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _first_pass(used: Used, pattern: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
     """Amounts, and what each pattern of moves uses up (amount, pattern, target)."""
     amounts = _steps(limit)
     moves = amounts[:, None, None] * pattern
@@ -183,7 +158,7 @@ def _first_pass(
 
 
 def _smallest(
-    used: Callable[[np.ndarray], np.ndarray],
+    used: Used,
     pattern: np.ndarray,
     amounts: np.ndarray,
     share: np.ndarray,
@@ -212,195 +187,6 @@ def _smallest(
         before = tried[np.arange(len(rows)), np.maximum(at - 1, 0)]
         low[rows, columns] = np.where(at > 0, before, a)
     return high
-
-
-def _directions(best: np.ndarray, factor: np.ndarray, seed: int) -> np.ndarray:
-    """Rays the joint search starts from, in whitened space (ray, asset).
-
-    Every asset's most plausible joint move given its own, both ways; the principal components;
-    the simple moves found for any target; and a few random ones.
-    """
-    n = len(factor)
-    covariance = factor @ factor.T
-    given = np.linalg.solve(factor, covariance / np.sqrt(np.diag(covariance))).T
-    components = np.linalg.solve(factor, np.linalg.eigh(covariance)[1]).T
-    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(SCHEME,))))
-    simple = best.reshape(-1, n)
-    simple = simple[np.isfinite(simple).all(axis=1)]
-    own = np.linalg.solve(factor, np.log1p(simple).T).T
-    others = (given, -given, components, -components, rng.standard_normal((n, n)))
-    return _unit(np.vstack([own, *others]))
-
-
-def _joint(
-    quick: Callable[[np.ndarray], np.ndarray],
-    used: Callable[[np.ndarray], np.ndarray],
-    factor: np.ndarray,
-    rays: np.ndarray,
-    radius: np.ndarray,
-    simple: np.ndarray,
-    bounds: Bounds,
-    seed: int,
-) -> np.ndarray:
-    """Moves (asset,) of the breach nearest to the origin in whitened space; NaN if there is none.
-
-    The nearest of the starting rays is turned towards the steepest ascent at its end, as in
-    first-order reliability methods [1]_, and at random; it is kept when its end comes nearer. The
-    turning asks `quick`, the end is settled by `used`; no answer is farther than the target's own
-    `simple` ones (move, asset).
-
-    References
-    ----------
-    .. [1] R. Rackwitz and B. Fiessler, "Structural reliability under combined random load
-       sequences", Computers and Structures 9, 1978.
-    """
-    n = len(factor)
-    known = np.linalg.solve(factor, np.log1p(simple).T).T
-    length = np.linalg.norm(known, axis=1)
-    best, reach = np.full(n, np.nan), np.inf
-    if len(known):
-        best, reach = simple[np.argmin(length)], float(length.min())
-    if np.isfinite(radius).any():
-        place = int(np.nanargmin(radius))
-        ray, nearest = _turn(quick, factor, rays[place], float(radius[place]), bounds, seed)
-        settled = _settle(used, factor, ray, nearest, bounds)
-        if settled < reach:
-            best = np.expm1(factor @ (ray * settled))
-    return best
-
-
-def _turn(
-    quick: Callable[[np.ndarray], np.ndarray],
-    factor: np.ndarray,
-    ray: np.ndarray,
-    nearest: float,
-    bounds: Bounds,
-    seed: int,
-) -> tuple[np.ndarray, float]:
-    """The ray turned to where its breach comes nearest, and how near."""
-    n = len(factor)
-    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(SCHEME, n))))
-    spread = 0.5
-    for _ in range(ROUNDS):
-        up = _steepest(quick, factor, ray * nearest, bounds)
-        turns = [ray + k * (up - ray) for k in (0.1, 0.25, 0.5, 1.0)] if up is not None else []
-        turns += list(ray + spread * rng.standard_normal((12, n)) / np.sqrt(n))
-        # Less of what does not matter: each asset's own share of the move taken out.
-        turns += list(_without(ray, factor))
-        tried = _unit(np.array(turns))
-        low, high = np.full(len(tried), 0.5 * nearest), np.full(len(tried), nearest)
-        found = _narrow(quick, factor, tried, low, np.minimum(high, _end(tried, factor, bounds)), 2)
-        if np.isfinite(found).any() and np.nanmin(found) < nearest * (1 - GAIN):
-            place = int(np.nanargmin(found))
-            ray, nearest = tried[place], float(found[place])
-        elif spread < 0.02:
-            break
-        else:
-            spread /= 2
-    return ray, nearest
-
-
-def _settle(
-    used: Callable[[np.ndarray], np.ndarray],
-    factor: np.ndarray,
-    ray: np.ndarray,
-    nearest: float,
-    bounds: Bounds,
-) -> float:
-    """The first breach on a ray around where it is expected, else anywhere; NaN if none."""
-    end = float(_end(ray[None], factor, bounds)[0])
-    near, beyond = nearest * (1 - 1 / TURNED), min(nearest * (1 + 1 / TURNED), end)
-    for low, high in ((near, nearest), (nearest, beyond), (0.0, end)):
-        found = _narrow(used, factor, ray[None], np.array([low]), np.array([high]), SETTLED)[0]
-        if np.isfinite(found):
-            return float(found)
-    return np.nan
-
-
-def _first_on(
-    used: Callable[[np.ndarray], np.ndarray],
-    factor: np.ndarray,
-    rays: np.ndarray,
-    bounds: Bounds,
-    n_targets: int,
-) -> np.ndarray:
-    """Distance of the first breach of every target on every ray (ray, target), to `POINTS`."""
-    end = _end(rays, factor, bounds)
-    fraction = np.arange(1, POINTS + 1) / POINTS
-    logs = (rays @ factor.T)[:, None, :] * (end[:, None] * fraction)[:, :, None]
-    share = used(np.expm1(logs).reshape(-1, rays.shape[1]))
-    breach = share.reshape(len(rays), POINTS, n_targets) >= 1
-    first = fraction[breach.argmax(axis=1)] * end[:, None]
-    return np.where(breach.any(axis=1), first, np.nan)
-
-
-def _narrow(
-    used: Callable[[np.ndarray], np.ndarray],
-    factor: np.ndarray,
-    rays: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    passes: int,
-) -> np.ndarray:
-    """First breach between two distances on every ray (ray,); NaN where there is none."""
-    logs = rays @ factor.T
-    alive = high > low
-    low, high = low.copy(), np.where(alive, high, np.nan)
-    for _ in range(passes):
-        at = np.flatnonzero(alive)
-        if not len(at):
-            break
-        fraction = np.arange(1, TURNED + 1) / TURNED
-        tried = low[at, None] + (high - low)[at, None] * fraction
-        tried[:, -1] = high[at]
-        moves = np.expm1(tried[:, :, None] * logs[at][:, None, :])
-        breach = used(moves.reshape(-1, rays.shape[1])).reshape(len(at), TURNED) >= 1
-        alive[at] = breach.any(axis=1)
-        row, first = np.arange(len(at)), breach.argmax(axis=1)
-        high[at] = np.where(alive[at], tried[row, first], np.nan)
-        low[at] = np.where(first > 0, tried[row, np.maximum(first - 1, 0)], low[at])
-    return np.where(alive, high, np.nan)
-
-
-def _end(rays: np.ndarray, factor: np.ndarray, bounds: Bounds) -> np.ndarray:
-    """How far every ray goes before some asset leaves the bounds (ray,)."""
-    logs = rays @ factor.T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        limit = np.where(logs < 0, np.log1p(bounds.fall) / logs, np.log1p(bounds.rise) / logs)
-    return np.where(logs == 0, np.inf, limit).min(axis=1)
-
-
-def _steepest(
-    used: Callable[[np.ndarray], np.ndarray],
-    factor: np.ndarray,
-    point: np.ndarray,
-    bounds: Bounds,
-) -> np.ndarray | None:
-    """Direction of steepest ascent of the share used, at a point of whitened space."""
-    step = 0.02 * np.linalg.norm(point)
-    around = point + step * np.vstack([np.eye(len(point)), -np.eye(len(point))])
-    moves = np.clip(np.expm1(around @ factor.T), bounds.fall, bounds.rise)
-    share = used(moves)
-    slope = share[: len(point)] - share[len(point) :]
-    length = np.linalg.norm(slope)
-    return slope / length if np.isfinite(length) and length > 0 else None
-
-
-def _without(ray: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """The ray with each asset left to what the others imply (asset, asset)."""
-    moves = factor @ ray
-    precision = np.linalg.inv(factor @ factor.T)
-    out = np.tile(moves, (len(ray), 1))
-    for place in range(len(ray)):
-        others = np.delete(np.arange(len(ray)), place)
-        implied = -precision[place, others] @ moves[others] / precision[place, place]
-        out[place, place] = implied
-    return np.linalg.solve(factor, out.T).T
-
-
-def _unit(rays: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(rays, axis=1, keepdims=True)
-    return rays[length[:, 0] > 0] / length[length[:, 0] > 0]
 
 
 def _own_share(

@@ -21,7 +21,7 @@ from risk.capital import (
 )
 from risk.drivers import make_drivers
 from risk.errors import ConfigError, DataError
-from risk.liquidation import Impact, Ladders, uncovered_losses, walk
+from risk.liquidation import Impact, Ladders, uncounted_outcomes, uncovered_losses, walk
 from risk.margin.pooling import divided_equity
 from risk.scenarios.moves import Ratios, gap_rule
 from risk.solvency.tails import Horizons, market_tails
@@ -165,7 +165,8 @@ def _exhaustion(
         weight=np.full(n, 1.0 / n),
         gaps=gap_rule(path, gap),
     )
-    deficit = walk(ladders, drivers, variables=("deficit",))["deficit"].values
+    pooled = uncounted_outcomes(ladders.cross.pools, drivers, only_deficits=True)
+    deficit = walk(ladders, drivers, variables=("deficit",), pooled=pooled)["deficit"].values
     venue = np.array(ladders.cells["venue"].to_pylist(), object)
     basis = f"All assets together, {100 * gap:g} % of the move as one jump; whole percents"
     spared = []

@@ -14,7 +14,7 @@ import xarray as xr
 
 from risk.drivers import slice_drivers
 from risk.instruments import follow_assets, is_instrument
-from risk.liquidation import Ladders, walk
+from risk.liquidation import Ladders, uncounted_outcomes, walk
 from risk.scenarios.historical import historical_drivers
 
 
@@ -101,7 +101,8 @@ def window_pnl(
         set_code=set_code,
     )
     whole = follow_assets(drivers, ladders.assets)
-    cube = walk(ladders, whole, variables=("pnl", "liquidations"))
+    pooled = uncounted_outcomes(ladders.cross.pools, whole)
+    cube = walk(ladders, whole, variables=("pnl", "liquidations"), pooled=pooled)
     day = drivers["label"].values.astype("M8[D]")
     return WindowPnl(
         day=day,

@@ -6,7 +6,13 @@ closes every writer with less backing per unit. `docs/methods/options.md` has th
 
 from risk.liquidation.options.book import build_options, is_option, read_options
 from risk.liquidation.options.columns import Contracts, Holdings, Options, Valued
-from risk.liquidation.options.kept import check_valued, load_valued, save_valued, take_valued
+from risk.liquidation.options.kept import (
+    check_valued,
+    join_valued,
+    load_valued,
+    save_valued,
+    take_valued,
+)
 from risk.liquidation.options.tails import holding_probabilities, measure_holdings
 from risk.liquidation.options.walk import add_options, holding_outcomes, option_moves, value_options
 
@@ -21,6 +27,7 @@ __all__ = [
     "holding_outcomes",
     "holding_probabilities",
     "is_option",
+    "join_valued",
     "load_valued",
     "measure_holdings",
     "option_moves",

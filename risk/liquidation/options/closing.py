@@ -134,3 +134,12 @@ def close_holding(
         out[2, i] = max(-left, 0.0) * coin
         out[3, i] = units * cost * coin
         out[4, i] = units * usd
+
+
+@njit
+def close_holdings(
+    c: Contracts, valued: Valued, holdings: Holdings, out: np.ndarray, hit: np.ndarray
+) -> None:
+    """`close_holding` of every position: `out` (position, 5, scenario), `hit`."""
+    for p in range(len(out)):
+        close_holding(c, valued, holdings, p, out[p], hit[p])

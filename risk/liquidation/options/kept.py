@@ -55,6 +55,29 @@ def load_valued(folder: Path, names: Sequence[str]) -> Valued:
     return Valued(ends[0], ends[1], start.astype("i8"), joined[1].astype("i8"), *joined[2:])
 
 
+def join_valued(parts: Sequence[Valued]) -> Valued:
+    """The scenarios of all the parts, in their order; there is at least one part."""
+    first, scenarios, contracts = 0, [], []
+    for part in parts:
+        scenarios.append(part.scenario + first)
+        contracts.append(np.repeat(np.arange(len(part.start) - 1), np.diff(part.start)))
+        first += part.value.shape[1]
+    contract = np.concatenate(contracts)
+    # Stable: within a contract the scenarios stay in order.
+    order = np.argsort(contract, kind="stable")
+    stairs = [
+        np.concatenate([getattr(part, name) for part in parts])[order]
+        for name in ("level", "mark", "ratio")
+    ]
+    return Valued(
+        np.concatenate([part.value for part in parts], axis=1),
+        np.concatenate([part.last for part in parts], axis=1),
+        np.searchsorted(contract[order], np.arange(len(parts[0].start))).astype("i8"),
+        np.concatenate(scenarios)[order],
+        *stairs,
+    )
+
+
 def take_valued(valued: Valued, index: np.ndarray) -> Valued:
     """The scenarios at `index` (ascending), renumbered by their place in it."""
     place = np.searchsorted(index, valued.scenario)

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from risk.errors import DataError
-from risk.liquidation.options.closing import add_bought, add_written, close_holding
+from risk.liquidation.options.closing import add_bought, add_written, close_holdings
 from risk.liquidation.options.columns import Contracts, Holdings, Moves, Options, Valued
 from risk.liquidation.options.valuing import value_contracts
 
@@ -110,8 +110,5 @@ def holding_outcomes(
     liquidated = np.empty((n, drivers.sizes["scenario"]), bool)
     if n:
         valued = value_options(contracts, drivers) if valued is None else valued
-        for position in range(n):
-            close_holding(
-                contracts, valued, holdings, position, amounts[position], liquidated[position]
-            )
+        close_holdings(contracts, valued, holdings, amounts, liquidated)
     return amounts.transpose(1, 2, 0), liquidated.T
