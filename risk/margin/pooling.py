@@ -86,6 +86,7 @@ def build_pools(
     rows: np.ndarray,
     assets: Sequence[str],
     impact: np.ndarray | None = None,
+    driver: np.ndarray | None = None,
 ) -> Pools:
     """Put positions of one account at one venue into one pool each.
 
@@ -100,6 +101,9 @@ def build_pools(
         The drivers' assets; every row's asset and every coin held must be among them.
     impact : ndarray (row,), optional
         What closing costs each of `rows` beside its fee, a fraction of the value.
+    driver : ndarray of int (row,), optional
+        The driver each of `rows` follows: its instrument (`risk.instruments`), or its asset as all
+        do when absent.
 
     Returns
     -------
@@ -120,6 +124,7 @@ def build_pools(
     place = {name: i for i, name in enumerate(assets)}
     columns, tables, rules = _positions(taken, place)
     columns["row"] = np.asarray(rows, "i8")
+    columns["driver"] = columns["asset"] if driver is None else np.asarray(driver, "i4")
     if impact is not None:
         columns["closing_fee"] = columns["closing_fee"] + impact
     pooled = np.bincount(pool, columns["notional"], len(pairs))
@@ -282,6 +287,7 @@ def _collateral(
         # Distinct and below every row of the book, so that the order is one.
         "row": np.arange(-n, 0),
         "asset": at.astype("i4"),
+        "driver": at.astype("i4"),
         "side": zero.astype("i1"),
         "inverse": coin,
         "alpha": np.where(coin, 0.0, amounts),

@@ -25,6 +25,7 @@ class Pools(NamedTuple):
     to_holder: np.ndarray  # (pool,): who keeps what is left
     row: np.ndarray  # (leg,) in the book; -1: collateral
     asset: np.ndarray
+    driver: np.ndarray  # its instrument among the drivers, or its asset
     side: np.ndarray  # 0 long, 1 short
     inverse: np.ndarray  # settled in the asset, or the asset itself
     alpha: np.ndarray

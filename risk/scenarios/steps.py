@@ -6,6 +6,7 @@ import numpy as np
 
 from risk.drivers import JointPaths
 from risk.scenarios.jumps import Jumps
+from risk.scenarios.riding import InstrumentPaths
 
 
 class StepStates:
@@ -16,23 +17,32 @@ class StepStates:
     steps : int
     shape : tuple of int
         (asset, scenario) of the tile.
+    shown : ndarray of int
+        The assets that are kept, ascending.
     """
 
-    def __init__(self, steps: int, shape: tuple[int, int]) -> None:
-        self._low, self._high, self._last = (np.empty((steps, *shape)) for _ in range(3))
+    def __init__(self, steps: int, shape: tuple[int, int], shown: np.ndarray) -> None:
+        self._place = np.full(shape[0], -1)
+        self._place[shown] = np.arange(len(shown))
+        self._shown = slice(None) if len(shown) == shape[0] else shown
+        kept = (steps, len(shown), shape[1])
+        self._low, self._high, self._last = (np.empty(kept) for _ in range(3))
+        self._step_low, self._step_high = np.empty(shape), np.empty(shape)
 
-    def begin(self, step: int, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def begin(self, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where the step's own low and high go; they start from where the step does."""
-        self._low[step] = self._high[step] = last
-        return self._low[step], self._high[step]
+        self._step_low[:] = self._step_high[:] = last
+        return self._step_low, self._step_high
 
     def end(self, step: int, last: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
         """Keep the end of the step, and widen the path's extremes by the step's, in place."""
-        self._last[step] = last
-        np.minimum(low, self._low[step], out=low)
-        np.maximum(high, self._high[step], out=high)
+        self._last[step] = last[self._shown]
+        self._low[step] = self._step_low[self._shown]
+        self._high[step] = self._step_high[self._shown]
+        np.minimum(low, self._step_low, out=low)
+        np.maximum(high, self._step_high, out=high)
 
-    def joint_paths(self, jumps: Jumps, n: int) -> JointPaths:
+    def joint_paths(self, jumps: Jumps, n: int, riding: InstrumentPaths | None) -> JointPaths:
         """The first `n` scenarios as joint paths, one frame per step.
 
         Jumps of one scenario and step land together as far as they move different assets: a common
@@ -45,11 +55,17 @@ class StepStates:
         mine = np.flatnonzero(jumps.scenario < n)
         n_steps = len(self._low)
         frame = jumps.scenario[mine] * n_steps + jumps.step[mine]
-        mine = mine[np.argsort(frame, kind="stable")]
-        frame = jumps.scenario[mine] * n_steps + jumps.step[mine]
+        order = np.argsort(frame, kind="stable")
+        mine, frame = mine[order], frame[order]
         asset = jumps.asset[mine]
         is_new = (np.diff(frame, prepend=-1) != 0) | (np.diff(asset, prepend=-1) <= 0)
-        begin = np.flatnonzero(is_new)
+        # Together and how far is settled before anything is left out: it must not depend on that.
+        together, reached = np.cumsum(is_new), self._reached(frame, asset, jumps.size[mine])
+        kept = np.flatnonzero(self._place[asset] >= 0)
+        frame, together, reached = frame[kept], together[kept], reached[kept]
+        asset = self._place[asset[kept]]
+        begin = np.flatnonzero(np.diff(together, prepend=-1) != 0)
+        scenario, step = np.divmod(frame, n_steps)
         points = np.empty((2, 0, *low.shape))
         return JointPaths(
             low,
@@ -58,20 +74,19 @@ class StepStates:
             points,
             points,
             np.searchsorted(frame[begin], np.arange(n * n_steps + 1)).astype("i8"),
-            np.append(begin, len(mine)).astype("i8"),
+            np.append(begin, len(kept)).astype("i8"),
             asset.astype("i8"),
-            self._landings(frame, asset, jumps.size[mine]),
+            np.exp(self._last[step, asset, scenario] + reached),
+            *(riding.seen(n) if riding else ()),
         )
 
-    def _landings(self, frame: np.ndarray, asset: np.ndarray, size: np.ndarray) -> np.ndarray:
-        """Ratios after each jump: the sizes of one asset in one frame add up."""
-        scenario, step = np.divmod(frame, len(self._low))
-        begun = self._last[step, asset, scenario]
-        key = frame * self._last.shape[1] + asset
+    def _reached(self, frame: np.ndarray, asset: np.ndarray, size: np.ndarray) -> np.ndarray:
+        """Log move from the step's end to each jump's landing: those of one asset add up."""
+        key = frame * len(self._place) + asset
         order = np.argsort(key, kind="stable")
         total = np.cumsum(size[order])
         first = np.searchsorted(key[order], key[order])
         before = np.where(first > 0, total[first - 1], 0.0)
         reached = np.empty(len(size))
         reached[order] = total - before
-        return np.exp(begun + reached)
+        return reached

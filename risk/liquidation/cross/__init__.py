@@ -6,12 +6,14 @@ from risk.liquidation.cross.book import (
     CrossBook,
     PoolOutcomes,
     add_pools,
+    among_shown,
     join_outcomes,
     leg_outcomes,
     live_pools,
     pool_outcomes,
     put_outcomes,
     read_pools,
+    shown_drivers,
     take_outcomes,
 )
 from risk.liquidation.cross.kept import check_outcomes, load_outcomes, save_outcomes
@@ -23,6 +25,7 @@ __all__ = [
     "CrossBook",
     "PoolOutcomes",
     "add_pools",
+    "among_shown",
     "check_outcomes",
     "join_outcomes",
     "leg_outcomes",
@@ -34,5 +37,6 @@ __all__ = [
     "put_outcomes",
     "read_pools",
     "save_outcomes",
+    "shown_drivers",
     "take_outcomes",
 ]
