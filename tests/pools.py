@@ -96,6 +96,7 @@ def pools_of(twins, names=None):
         cash=np.array([twin.cash for twin in twins], "f8"),
         is_strict=np.zeros(len(twins), bool),
         to_holder=np.array([twin.to_holder for twin in twins], bool),
+        apart=np.zeros(len(twins), bool),
         **columns,
         n_tiers=np.array([len(t) for t in tables], "i8"),
         floor=np.ascontiguousarray(padded[:, :, 0]),

@@ -31,7 +31,7 @@ _AMOUNTS = (
 ROW, ASSET, SIDE, INVERSE, TABLE, ENTRY_BASIS, DRIVER = range(7)
 _KINDS = ("row", "asset", "side", "inverse", "table", "is_entry_basis", "driver")
 # Columns of `pool`.
-CASH, STRICT, TO_HOLDER = range(3)
+CASH, STRICT, TO_HOLDER, APART = range(4)
 # Columns of `tiers`.
 FLOOR, RATE, AMOUNT = range(3)
 # Columns of a leg's state: what it is, and here and there what its alpha, beta and size are
@@ -62,7 +62,7 @@ def pack(pools: Pools) -> Packed:
     ]
     return Packed(
         pools.start,
-        np.stack([pools.cash, pools.is_strict, pools.to_holder], axis=1).astype("f8"),
+        np.stack([pools.cash, pools.is_strict, pools.to_holder, pools.apart], axis=1).astype("f8"),
         np.stack([getattr(pools, name) for name in _AMOUNTS], axis=1).astype("f8"),
         np.stack([getattr(pools, name) for name in _KINDS], axis=1).astype("i8"),
         np.stack(tables, axis=2),

@@ -19,6 +19,10 @@ from risk.margin.partial import StepRule, read_step_rule
 from risk.margin.pools import Pools
 from risk.schema import USD_EQUIVALENTS
 
+#: Column that a book may have beside its schema: isolated positions to be lived alone through every
+#: path, because the funding they may pay moves a trigger too far from where a ladder has it.
+APART = "funding_apart"
+
 
 class Holding(NamedTuple):
     """Collateral of a pool beside its positions."""
@@ -87,6 +91,7 @@ def build_pools(
     assets: Sequence[str],
     impact: np.ndarray | None = None,
     driver: np.ndarray | None = None,
+    apart: np.ndarray | None = None,
 ) -> Pools:
     """Put positions of one account at one venue into one pool each.
 
@@ -104,11 +109,14 @@ def build_pools(
     driver : ndarray of int (row,), optional
         The driver each of `rows` follows: its instrument (`risk.instruments`), or its asset as all
         do when absent.
+    apart : ndarray of bool (row,), optional
+        Isolated positions that are put into no account's pool but each into one of its own.
 
     Returns
     -------
     Pools
-        Sorted by account and venue; the order of the inputs does not matter.
+        Sorted by account and venue, then those of one position; the order of the inputs does not
+        matter.
 
     Raises
     ------
@@ -118,9 +126,10 @@ def build_pools(
     taken = book.select(_COLUMNS).take(pa.array(rows))
     _, account = _codes(taken["account"])
     held, venue = _codes(taken["venue"])
-    pairs, first, pool = np.unique(
-        account * max(len(held), 1) + venue, return_index=True, return_inverse=True
-    )
+    key = account * max(len(held), 1) + venue
+    single = np.zeros(len(rows), bool) if apart is None else apart
+    key[single] = key.max(initial=0) + 1 + np.asarray(rows)[single]
+    pairs, first, pool = np.unique(key, return_index=True, return_inverse=True)
     place = {name: i for i, name in enumerate(assets)}
     columns, tables, rules = _positions(taken, place)
     columns["row"] = np.asarray(rows, "i8")
@@ -140,6 +149,7 @@ def build_pools(
         cash=cash,
         is_strict=rules["is_strict"][first],
         to_holder=taken["leftover_to_holder"].to_numpy(zero_copy_only=False)[first].astype(bool),
+        apart=single[first],
         **columns,
         **tables,
     )
@@ -149,6 +159,22 @@ def pooled_rows(book: pa.Table) -> np.ndarray:
     """Rows of the cross-margined positions that can be priced, ascending."""
     is_pooled = pc.and_(pc.equal(book["status"], "ok"), book["pool_holdings"].is_valid())
     return np.flatnonzero(is_pooled.to_numpy(zero_copy_only=False))
+
+
+def rows_apart(book: pa.Table) -> np.ndarray:
+    """Rows of the isolated positions whose funding is not folded into their price, ascending."""
+    if APART not in book.column_names:
+        return np.empty(0, "i8")
+    is_apart = pc.and_(pc.equal(book["status"], "ok"), book[APART])
+    return np.flatnonzero(is_apart.to_numpy(zero_copy_only=False))
+
+
+def folded(book: pa.Table) -> pa.Table:
+    """The book with the funding of every isolated position folded into its price.
+
+    For what takes positions one price at a time: margins, curves, comparisons.
+    """
+    return book.drop_columns([APART]) if APART in book.column_names else book
 
 
 def divided_equity(book: pa.Table) -> np.ndarray:

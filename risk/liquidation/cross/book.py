@@ -20,6 +20,7 @@ from risk.liquidation.impact import Impact
 from risk.liquidation.terms import driver_places
 from risk.margin.excess import (
     ALPHA,
+    APART,
     ASSET,
     BETA,
     DRIVER,
@@ -31,14 +32,14 @@ from risk.margin.excess import (
     new_state,
     pack,
 )
-from risk.margin.pooling import build_pools, pooled_rows
+from risk.margin.pooling import build_pools, pooled_rows, rows_apart
 from risk.schema import BOOK
 
 #: What a position that closed has, in this order; USD.
 AMOUNTS = ("pnl", "venue_gain", "deficit", "market_cost", "liquidated_notional")
 
-#: Counted per scenario: pools liquidated as the cube has it, with lows and highs together, and
-#: however the assets move inside the frames.
+#: Counted per scenario, positions apart left out: pools liquidated as the cube has it, with lows
+#: and highs together, and however the assets move inside the frames.
 COUNTS = ("pools_liquidated", "pools_liquidated_together", "pools_liquidated_surely")
 
 #: Scenarios of a record whose joint paths are laid out at a time.
@@ -66,7 +67,7 @@ class PoolOutcomes(NamedTuple):
 
 
 def read_pools(book: pa.Table, assets: Sequence[str], impact: Impact | None = None) -> Packed:
-    """The pools of the priced cross-margined positions of a book.
+    """The pools of the priced cross-margined positions of a book, and the positions apart.
 
     Parameters
     ----------
@@ -78,7 +79,8 @@ def read_pools(book: pa.Table, assets: Sequence[str], impact: Impact | None = No
     impact : Impact, optional
         What closing costs; a pool moves no price and is moved by none.
     """
-    rows = pooled_rows(book)
+    single = rows_apart(book)
+    rows = np.union1d(pooled_rows(book), single).astype("i8")
     if not len(rows):
         book = BOOK.empty_table()  # a book without pools may lack what tells them apart
     costs = driver = None
@@ -92,7 +94,7 @@ def read_pools(book: pa.Table, assets: Sequence[str], impact: Impact | None = No
         notional = part["notional_usd"].to_numpy(zero_copy_only=False)
         alone = replace(impact, own=impact.own + impact.joint)
         costs = impact.waiting[asset] + alone.own_rate(asset, notional)
-    return pack(build_pools(book, rows, assets, costs, driver))
+    return pack(build_pools(book, rows, assets, costs, driver, np.isin(rows, single)))
 
 
 def shown_drivers(pools: Packed) -> np.ndarray:
@@ -355,7 +357,7 @@ def _live_all(
                 which[n, 0], which[n, 1] = s, i
                 amounts[n], statuses[n] = out[i], status[i]
                 n += 1
-            if code & DIED:
+            if code & DIED and pools.pool[k, APART] == 0.0:
                 counts[s, 0] += 1
                 code = live(pools, k, state, paths, s, low, high, last, out, status, False)
                 counts[s, 1] += code & DIED != 0
