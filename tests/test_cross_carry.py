@@ -33,7 +33,6 @@ from tests.test_carry import COIN, DUE, FAR, SWAP, draw, market
 from tests.test_cross_book import cross_twin, fresh, table_of
 
 SEEDS = st.integers(0, 2**32 - 1)
-KINDS = ("linear_perpetual", "inverse_perpetual", "linear_future", "inverse_future")
 NO_GAPS = {
     name: np.empty(0)
     for name in ("gap_scenario", "gap_asset", "gap_direction", "gap_before", "gap_landing")
@@ -453,13 +452,12 @@ def test_what_is_not_shown_is_not_there_and_what_is_shown_is_the_same(drawn):
         np.testing.assert_array_equal(part.jump_to, whole.jump_to[whole.jump_asset == 0])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["linear_perpetual", "inverse_perpetual", "linear_future"])
 def test_a_pool_of_one_position_on_the_paths_is_the_isolated_position(drawn, kind):
     """Statuses for all kinds; amounts of linear ones, and in coin of inverse ones."""
     record, tiles = drawn
-    one = dict(zip(KINDS, (SWAP, COIN, DUE, None), strict=True))[kind]
-    if one is None:
-        pytest.skip("the paths hold no inverse future")
+    of = {"linear_perpetual": SWAP, "inverse_perpetual": COIN, "linear_future": DUE}
+    one = of[kind]
     names = [str(name) for name in record["asset"].values]
     rng = np.random.default_rng(8)
     hit = 0
@@ -531,6 +529,32 @@ def cut(paths, shown, n_assets):
         jump_to=paths.jump_to[kept], ride=np.ascontiguousarray(paths.ride[:, :, r]),
         ride_most=np.ascontiguousarray(paths.ride_most[:, r]), ride_end=paths.ride_end[r],
     )  # fmt: skip
+
+
+def test_instruments_that_stand_for_assets_are_shown_as_those():
+    """A cascade has one price per asset: its low, high and end, step by step, payments as jumps."""
+    stands, tiles = (SWAP, replace(COIN, name="A1 / perpetual A1", asset="A1", settle="A1")), []
+    record = draw(
+        300, instruments=stands, calibration=market(common_intensity=1.0), as_assets=True,
+        watch=lambda first, paths: tiles.append((first, paths)),
+    )  # fmt: skip
+    for first, paths in tiles:
+        low, high = paths.low.min(axis=1), paths.high.max(axis=1)
+        last, n_frames = paths.last[:, -1].copy(), paths.low.shape[1]
+        for s in range(len(paths.low)):
+            for f in range(n_frames):
+                place = s * n_frames + f
+                for g in range(paths.frame_start[place], paths.frame_start[place + 1]):
+                    moved = slice(paths.jump_start[g], paths.jump_start[g + 1])
+                    a, to = paths.jump_asset[moved], paths.jump_to[moved]
+                    low[s, a], high[s, a] = np.minimum(low[s, a], to), np.maximum(high[s, a], to)
+                    if f == n_frames - 1:
+                        last[s, a] = to
+        mine = record.isel(scenario=slice(first, first + len(low)))
+        np.testing.assert_allclose(np.minimum(low, 1.0), mine["low"].values, rtol=1e-12)
+        np.testing.assert_allclose(np.maximum(high, 1.0), mine["high"].values, rtol=1e-12)
+        np.testing.assert_allclose(last, mine["last"].values, rtol=1e-12)
+        assert paths.ride.shape[2] == 0
 
 
 def test_a_bar_without_carry_is_the_bar_of_its_assets():

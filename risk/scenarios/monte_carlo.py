@@ -77,7 +77,7 @@ def draw_block(
         the block on, all n of them in the end. Changes no draw.
     shown : sequence of int, optional
         Which drivers of the record `watch` is shown, assets and instruments, ascending; all when
-        absent. Of instruments that stand for assets it is shown neither.
+        absent. Instruments that stand for assets are shown as those.
     carry : Carry, optional
         Instruments that ride on the paths, behind the assets in the record; none when absent.
         Changes no draw of the assets.
@@ -105,7 +105,10 @@ def draw_block(
     rows = np.asarray(recorded, "i8")
     n_riding = 0 if carry is None or carry.as_assets else len(carry.instruments)
     seen = np.arange(len(assets) + n_riding) if shown is None else np.asarray(shown, "i8")
-    behind = (seen[seen >= len(assets)] if watch else seen[:0]) - len(assets)
+    behind = seen[seen >= len(assets)] - len(assets)
+    if carry is not None and carry.as_assets:
+        behind = seen  # one for each asset, in their order
+    behind = behind if watch else seen[:0]
     riding = None if carry is None else InstrumentPaths(carry, calibration, paths, behind)
     watching = StepStates(paths.steps, (len(assets), TILE), seen[seen < len(assets)])
     ridden: list[tuple[np.ndarray, ...]] = []

@@ -226,6 +226,11 @@ class InstrumentPaths:
             parts = (self._factor, self._paid, self._owed)
             self._states.append(np.stack([part[self._shown].T for part in parts], axis=2))
 
+    @property
+    def stands_in(self) -> bool:
+        """Whether the instruments stand for the assets."""
+        return self._carry.as_assets
+
     def seen(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The instruments' part of the joint paths of a tile's first `n` scenarios.
 

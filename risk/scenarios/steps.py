@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from risk.drivers import JointPaths
+from risk.instruments import FLOOR, LEAST
 from risk.scenarios.jumps import Jumps
 from risk.scenarios.riding import InstrumentPaths
 
@@ -67,7 +68,7 @@ class StepStates:
         begin = np.flatnonzero(np.diff(together, prepend=-1) != 0)
         scenario, step = np.divmod(frame, n_steps)
         points = np.empty((2, 0, *low.shape))
-        return JointPaths(
+        paths = JointPaths(
             low,
             high,
             last,
@@ -77,8 +78,13 @@ class StepStates:
             np.append(begin, len(kept)).astype("i8"),
             asset.astype("i8"),
             np.exp(self._last[step, asset, scenario] + reached),
-            *(riding.seen(n) if riding else ()),
         )
+        if riding is None:
+            return paths
+        ride, most, state, ends = riding.seen(n)
+        if riding.stands_in:
+            return _stand_in(paths, ride, state)
+        return paths._replace(ride=ride, ride_most=most, ride_state=state, ride_end=ends)
 
     def _reached(self, frame: np.ndarray, asset: np.ndarray, size: np.ndarray) -> np.ndarray:
         """Log move from the step's end to each jump's landing: those of one asset add up."""
@@ -90,3 +96,43 @@ class StepStates:
         reached = np.empty(len(size))
         reached[order] = total - before
         return reached
+
+
+def _stand_in(paths: JointPaths, ride: np.ndarray, state: np.ndarray) -> JointPaths:
+    """Joint paths of the instruments that stand for the assets, one each, with nothing beside them.
+
+    What a state changes is one more jump at the end of its last frame.
+    """
+    n, n_frames, n_assets = paths.low.shape
+    within = np.moveaxis(ride[state[:-1]], 0, 1)
+    group = np.repeat(np.arange(n * n_frames), np.diff(paths.frame_start))
+    size = np.diff(paths.jump_start)
+    scenario, frame = np.divmod(np.repeat(group, size), n_frames)
+    end = paths.last.copy()
+    end[scenario, frame, paths.jump_asset] = paths.jump_to  # of several the last
+    turns = np.flatnonzero(np.diff(state))
+    landed = _ratios(end[:, turns], np.moveaxis(ride[state[turns + 1]], 0, 1))
+    n_turns = n * len(turns)
+    more = (np.arange(n)[:, None] * n_frames + turns).ravel()
+    group, size = np.append(group, more), np.append(size, np.full(n_turns, n_assets))
+    start = np.append(paths.jump_start[:-1], len(paths.jump_to) + np.arange(n_turns) * n_assets)
+    order = np.argsort(group, kind="stable")
+    size, start = size[order], start[order]
+    jump_start = np.append(0, np.cumsum(size))
+    entry = np.repeat(start - jump_start[:-1], size) + np.arange(jump_start[-1])
+    to = _ratios(paths.jump_to, ride[state[frame], scenario, paths.jump_asset])
+    return paths._replace(
+        low=_ratios(paths.low, within),
+        high=_ratios(paths.high, within),
+        last=_ratios(paths.last, within),
+        frame_start=np.searchsorted(group[order], np.arange(n * n_frames + 1)).astype("i8"),
+        jump_start=jump_start.astype("i8"),
+        jump_asset=np.append(paths.jump_asset, np.tile(np.arange(n_assets), n_turns))[entry],
+        jump_to=np.append(to, landed.ravel())[entry],
+    )
+
+
+def _ratios(x: np.ndarray, ride: np.ndarray) -> np.ndarray:
+    """Ratios of instruments whose assets are at `x`, with their states on one more axis."""
+    factor, paid, owed = np.moveaxis(ride, -1, 0)
+    return np.maximum(factor * x / np.maximum(1.0 + owed * x, LEAST) - paid, FLOOR)
