@@ -6,7 +6,7 @@ A pure function of the workspace's files and the block's number. Importable by a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,16 +16,17 @@ import xarray as xr
 from risk.cube import check_block, load_depths, load_record, read_dataset, write_block
 from risk.drivers import JointPaths, slice_drivers, take_drivers
 from risk.engine import Block
-from risk.instruments import assets_alone
 from risk.liquidation import Ladders, load_ladders, walk
 from risk.liquidation.cross import (
     PoolOutcomes,
+    among_shown,
     check_outcomes,
     join_outcomes,
     live_pools,
     pool_outcomes,
     put_outcomes,
     save_outcomes,
+    shown_drivers,
     take_outcomes,
 )
 from risk.liquidation.options import (
@@ -102,7 +103,7 @@ def _close_in_thin_markets(
         ladders = load_ladders(Path(workspace) / THIN / thin_name(share))
         part, shared = take_drivers(drivers, index), None
         if pooled is not None:
-            shared = pool_outcomes(ladders.cross.pools, assets_alone(part))
+            shared = pool_outcomes(ladders.cross.pools, part)
             pooled = put_outcomes(pooled, index, shared)
         thin = walk(ladders, part, valued=some, pooled=shared)
         for name, variable in thin.items():
@@ -130,26 +131,38 @@ def _drivers_and_pools(
 ) -> tuple[xr.Dataset, PoolOutcomes | None]:
     """The driver record of one block, and what the book's pools, if it has any, come to in it.
 
-    Paths are shown to the pools step by step, tile by tile, while they are drawn.
+    Paths are shown to the pools step by step, tile by tile, while they are drawn: of the assets and
+    instruments that pools hold.
     """
     pools = ladders.cross.pools
     if not len(pools.legs):
         return block_drivers(workspace, block), None
     if block.scenario_set != "monte_carlo":
         drivers = block_drivers(workspace, block)
-        return drivers, pool_outcomes(pools, assets_alone(drivers))
+        return drivers, pool_outcomes(pools, drivers)
     parts: list[tuple[int, PoolOutcomes]] = []
+    shown = shown_drivers(pools)
+    few = among_shown(pools, shown)
     drivers = block_drivers(
-        workspace, block, lambda first, paths: parts.append((first, live_pools(pools, paths)))
+        workspace,
+        block,
+        lambda first, paths: parts.append((first, live_pools(few, paths))),
+        shown.tolist(),
     )
     wanted = np.arange(block.stop - block.start)
     return drivers, take_outcomes(join_outcomes(parts), wanted)
 
 
 def block_drivers(
-    workspace: str, block: Block, watch: Callable[[int, JointPaths], None] | None = None
+    workspace: str,
+    block: Block,
+    watch: Callable[[int, JointPaths], None] | None = None,
+    shown: Sequence[int] | None = None,
 ) -> xr.Dataset:
-    """The driver record of one block; `watch` is shown its Monte Carlo paths step by step."""
+    """The driver record of one block.
+
+    `watch` is shown its Monte Carlo paths step by step, of the drivers `shown`.
+    """
     if block.scenario_set != "monte_carlo":
         record = _record(workspace, block.scenario_set)
         return slice_drivers(record, block.start, block.stop)
@@ -162,6 +175,7 @@ def block_drivers(
         recorded=np.unique(_ladders(workspace).options.contracts.asset).tolist(),
         carry=None if carry is None else Carry.from_dict(carry),
         watch=watch,
+        shown=shown,
         **drawn,
     )
     return slice_drivers(whole, 0, block.stop - block.start)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from risk.errors import DataError
-from risk.margin.pooling import read_holdings
+from risk.margin.pooling import read_holdings, rows_apart
 from risk.schema import COVERAGE, METHODS, USD_EQUIVALENTS
 
 #: Rows of the coverage table: statuses add up to `in`; the last two are flags on priced rows.
@@ -189,8 +189,9 @@ def methods(book: pa.Table, in_steps: np.ndarray) -> pa.Table:
     -------
     Table
         `risk.schema.METHODS`, one row each: ``ladder`` (one rung, looked up), ``steps`` (several
-        rungs, lived again where a gap hits them), ``options`` (valued per contract and step) and
-        ``pools`` (cross margin, the kernel of last resort).
+        rungs, lived again where a gap hits them), ``options`` (valued per contract and step),
+        ``pools`` (cross margin, the kernel of last resort) and ``apart`` (isolated, the same kernel
+        because their funding is too large to fold).
     """
     priced = pc.equal(book["status"], "ok").to_numpy(zero_copy_only=False)
     notional = np.nan_to_num(book["gross_notional_usd"].to_numpy(zero_copy_only=False))
@@ -200,8 +201,10 @@ def methods(book: pa.Table, in_steps: np.ndarray) -> pa.Table:
         name: priced & book[column].is_valid().to_numpy(zero_copy_only=False)
         for name, column in (("options", "option_terms"), ("pools", "pool_holdings"))
     }
+    kinds["apart"] = np.zeros(len(priced), bool)
+    kinds["apart"][rows_apart(book)] = True
     kinds = {
-        "ladder": priced & ~steps & ~kinds["options"] & ~kinds["pools"],
+        "ladder": priced & ~steps & ~np.any(list(kinds.values()), axis=0),
         "steps": steps,
     } | kinds
     n, known = int(priced.sum()), float(notional[priced].sum())

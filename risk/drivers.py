@@ -180,11 +180,23 @@ def check_drivers(drivers: xr.Dataset) -> None:
         raise DataError("a gap does not set a new extreme inside its path's low and high")
 
 
+#: States of the instruments in a bar; before and landing of every fall and every rise come next.
+AT_LOW, AT_HIGH, AT_LAST, AT_GAPS = range(4)
+
+#: Beyond any price: what is settled on the way has no bound that holds for the whole of it.
+UNBOUNDED = 1e30
+
+
 class JointPaths(NamedTuple):
     """How all assets move together in some scenarios, frame by frame: price ratios to the mark.
 
     A frame has an extreme on either side and an end. Inside it, jumps on the way to an extreme are
     listed in path order; jumps after it land at once in every asset they move.
+
+    Instruments (`risk.instruments`) stand beside the assets: where its asset is at ratio x, one has
+    the mark g x, has paid F by unit if linear, and G in coin if inverse. A path has states of the
+    three numbers that hold for some frames and change at the end of a frame, after its jumps, at
+    once; a bar has one for each of its points.
     """
 
     low: np.ndarray  # (scenario, frame, asset)
@@ -196,6 +208,19 @@ class JointPaths(NamedTuple):
     jump_start: np.ndarray  # (jump + 1,) into the two below
     jump_asset: np.ndarray  # ascending within a jump
     jump_to: np.ndarray
+    ride: np.ndarray = np.empty((1, 0, 0, 3))  # (state, scenario, instrument, g or F or G)
+    # (scenario, instrument, column): largest abs(g - 1), abs(F), abs(G), and the least g.
+    ride_most: np.ndarray = np.empty((0, 0, 4))
+    # (frame + 1,): state of each frame and after the last; of a bar nothing.
+    ride_state: np.ndarray = np.empty(0, "i8")
+    ride_end: np.ndarray = np.empty(0, "i8")  # (instrument,): settled at the end of which frame
+
+
+def most_ridden(ride: np.ndarray) -> np.ndarray:
+    """`JointPaths.ride_most` of `JointPaths.ride`."""
+    factor, paid, owed = np.moveaxis(ride, 3, 0)
+    far = [np.abs(part).max(axis=0) for part in (factor - 1.0, paid, owed)]
+    return np.stack([*far, factor.min(axis=0)], axis=2)
 
 
 def joint_bars(drivers: xr.Dataset) -> JointPaths:

@@ -23,7 +23,20 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from risk.drivers import ELAPSED, VOLATILITY, make_drivers, with_volatility
+from risk.drivers import (
+    AT_GAPS,
+    AT_HIGH,
+    AT_LAST,
+    AT_LOW,
+    ELAPSED,
+    PEG,
+    VOLATILITY,
+    JointPaths,
+    joint_bars,
+    make_drivers,
+    most_ridden,
+    with_volatility,
+)
 from risk.errors import DataError
 from risk.schema import DRIVERS, GAPS
 
@@ -32,6 +45,9 @@ _SEPARATOR = " / "
 
 #: A ratio never falls below: an inverse contract has no value at zero.
 FLOOR = 1e-6
+
+#: A coin's worth of funding received never multiplies a price by more than one over this.
+LEAST = 0.1
 
 
 @dataclass(frozen=True)
@@ -242,3 +258,65 @@ def instruments_as_assets(drivers: xr.Dataset, n_assets: int) -> xr.Dataset:
     part = drivers.isel(asset=slice(n_assets, None), gap=gap)
     names = drivers["asset"].values[:n_assets]
     return part.assign(gap_asset=part["gap_asset"] - np.int32(n_assets)).assign_coords(asset=names)
+
+
+def joint_record(drivers: xr.Dataset) -> JointPaths:
+    """A driver record as joint paths of one frame, its instruments beside their assets.
+
+    A perpetual's ratio is split into its mark (the asset's ratio, and the peg where that lies) and
+    what was paid; of what a linear one has paid at an extreme it has paid the same share at a gap
+    on the way there as it has come of the way. A future pays nothing.
+
+    Examples
+    --------
+    >>> one = np.ones((1, 1))
+    >>> fall = make_drivers(0.5 * one, one, 0.6 * one, assets=["BTC"], label=["fall"], source=[""])
+    >>> none = {name: np.empty(0, "i8") for name in GAPS}
+    >>> paid = add_instruments(
+    ...     fall, ["BTC / perpetual USDT"], 0.49 * one, one, 0.59 * one, none)
+    >>> joint_record(paid).ride[AT_LOW, 0, 0].round(12).tolist()  # factor, paid, owed in coin
+    [1.0, 0.01, 0.0]
+    """
+    names = [str(name) for name in drivers["asset"].values]
+    place = asset_places(names)
+    riders = np.flatnonzero(place != np.arange(len(names)))
+    every = joint_bars(drivers)
+    if not len(riders):
+        return every
+    n = int(riders[0])
+    low, high = every.low[:, 0], every.high[:, 0]
+    points = [low, high, every.last[:, 0]]
+    ends = [AT_LOW, AT_HIGH, AT_LAST]
+    for end, gaps in ((AT_LOW, every.falls), (AT_HIGH, every.rises)):
+        for one in range(gaps.shape[1]):
+            points += [gaps[0, one, :, 0], gaps[1, one, :, 0]]
+            ends += [end, end]
+    x = np.stack([point[:, place[n:]] for point in points])
+    y = np.stack([point[:, n:] for point in points])
+    # Futures and lost pegs: all of it is mark. Of the others this is what was paid at the ends.
+    pays = np.array([f"{_SEPARATOR}perpetual " in name for name in names[n:]])
+    coin = np.array([settle_of(name) == asset_of(name) for name in names[n:]])
+    peg = _peg_factors(drivers, names[n:])
+    factor = np.stack([np.minimum(peg, 1.0), np.maximum(peg, 1.0), peg])
+    paid = np.where(pays & ~coin, factor * x[:AT_GAPS] - y[:AT_GAPS], 0.0)
+    owed = np.where(pays & coin, (x / y - 1.0) / x, 0.0)
+    of = np.array(ends)
+    left = 1.0 - y[of]
+    share = np.divide(1.0 - y, left, out=np.ones_like(left), where=left != 0.0)
+    share[:AT_GAPS] = 1.0
+    paid = paid[of] * share
+    ride = np.stack([np.where(pays & coin, 1.0, (y + paid) / x), paid, owed], axis=3)
+    names_of = ("low", "high", "last", "falls", "rises")
+    cut = {name: np.ascontiguousarray(getattr(every, name)[..., :n]) for name in names_of}
+    return every._replace(**cut, ride=ride, ride_most=most_ridden(ride))
+
+
+def _peg_factors(drivers: xr.Dataset, names: Sequence[str]) -> np.ndarray:
+    """What the peg of the currency each instrument is quoted in makes of its price at the end."""
+    factor = np.ones((drivers.sizes["scenario"], len(names)))
+    if PEG in drivers:
+        coins = [str(coin) for coin in drivers["settle"].values]
+        for i, name in enumerate(names):
+            if settle_of(name) in coins and settle_of(name) != asset_of(name):
+                factor[:, i] = 1.0 / drivers[PEG].values[:, coins.index(settle_of(name))]
+    return factor

@@ -3,6 +3,10 @@
 Positions are `tests.brute.Position`; nothing is shared with `risk`. A pool's wallet is a dict of
 currency to amount, dollars under ``USD``; each position's own posted wallet is put into it, in the
 currency the position settles in, and is remembered for the fee that is taken at its bankruptcy.
+
+A state is a dict of asset to price ratio. Contracts may have prices of their own: a state then also
+has ``("mark", name)``, the ratio of a position's contract, and ``("owed", name)``, dollars of
+funding owed for it. Along a path funding is paid at its settlements instead, out of the pool.
 """
 
 from __future__ import annotations
@@ -35,19 +39,47 @@ class Pool:
         self.costs = dict.fromkeys(self.positions, 0.0)
         self.closed = dict.fromkeys(self.positions, 0.0)
         self.stops = 0
+        self.basis = dict.fromkeys(self.positions, 1.0)
+        self.paid = dict.fromkeys(self.positions, 0.0)  # in its currency, to the others
 
     def price(self, asset, x):
         return self.marks[asset] * x[asset]
 
-    def usd(self, name, x):
-        """Value of a position in dollars, its posted wallet included."""
+    def mark(self, name, x):
+        """Price of a position's contract."""
+        asset, _ = self.positions[name]
+        return self.marks[asset] * x.get(("mark", name), x[asset] * self.basis[name])
+
+    def coin(self, name, x):
+        """Dollars for one unit of what a position is settled in."""
         asset, position = self.positions[name]
+        return self.price(asset, x) if position.inverse else 1.0
+
+    def usd(self, name, x):
+        """Value of a position in dollars, its posted wallet and what it paid included."""
         if name in self.stopped:
             currency, amount = self.stopped[name]
             return amount if currency == "USD" else amount * self.price(currency, x)
-        price = self.price(asset, x)
-        amount = position.equity(price)
-        return amount * price if position.inverse else amount
+        amount = self.positions[name][1].equity(self.mark(name, x)) - self.paid[name]
+        return amount * self.coin(name, x) - x.get(("owed", name), 0.0)
+
+    def fund(self, name, rate, x):
+        """Pay funding on the value at the mark, for a position that is still open."""
+        if name in self.open:
+            position = self.positions[name][1]
+            self.paid[name] += position.direction * position.value(self.mark(name, x)) * rate
+
+    def realise(self, name, left, x):
+        """Turn what is left of a position, in dollars, into its currency."""
+        asset, position = self.positions[name]
+        self.stopped[name] = (
+            (asset, left / self.price(asset, x)) if position.inverse else ("USD", left)
+        )
+
+    def expire(self, name, x):
+        """Settle an open position at the price of its contract."""
+        if self.open.pop(name, None) is not None:
+            self.realise(name, self.usd(name, x), x)
 
     def worth(self, x, *, counted=False):
         total = self.cash + sum(self.usd(name, x) for name in self.positions)
@@ -58,26 +90,21 @@ class Pool:
 
     def excess(self, x):
         need = 0.0
-        for asset, position in self.open.values():
-            price = self.price(asset, x)
+        for name, (_, position) in self.open.items():
+            price = self.mark(name, x)
             # What the position alone would have to hold.
             own = position.equity(price) - position.excess(price)
-            need += own * price if position.inverse else own
+            need += own * self.coin(name, x)
         return self.worth(x, counted=True) - need
 
     def cost(self, name, x):
-        asset, position = self.positions[name]
-        price = self.price(asset, x)
-        cost = position.closing_fee * position.value(price)
-        return cost * price if position.inverse else cost
+        _, position = self.positions[name]
+        return position.closing_fee * position.value(self.mark(name, x)) * self.coin(name, x)
 
     def stop(self, name, x):
-        asset, position = self.open.pop(name)
+        self.open.pop(name)
         self.costs[name] = self.cost(name, x)
-        left = self.usd(name, x) - self.costs[name]
-        self.stopped[name] = (
-            (asset, left / self.price(asset, x)) if position.inverse else ("USD", left)
-        )
+        self.realise(name, self.usd(name, x) - self.costs[name], x)
         self.stops += 1
 
     def liquidate(self, x, last):
@@ -87,8 +114,7 @@ class Pool:
         for name, (asset, position) in self.positions.items():
             value = self.usd(name, x)
             if name in self.open:
-                price = self.price(asset, x)
-                size = position.value(price) * (price if position.inverse else 1.0)
+                size = position.value(self.mark(name, x)) * self.coin(name, x)
                 cost = self.cost(name, x)
                 self.costs[name], self.closed[name] = cost, size
                 fees += position.liquidation_fee * size
@@ -117,9 +143,14 @@ class Pool:
 def worst_ways(pool, frame, assets):
     """Every asset to its own worse end at once, then every asset to its other end."""
 
+    def of(asset, x):
+        """What a state says of one asset and of the contracts in it."""
+        mine = {name for name, (own, _) in pool.positions.items() if own == asset}
+        return {key: x[key] for key in x if key == asset or (key not in assets and key[1] in mine)}
+
     def left(asset, x):
         everywhere = dict.fromkeys(assets, 1.0)
-        return pool.excess(everywhere | {asset: x[asset]})
+        return pool.excess(everywhere | of(asset, x))
 
     worse = {
         a: "low" if left(a, frame["low"]) <= left(a, frame["high"]) else "high" for a in assets
@@ -129,18 +160,22 @@ def worst_ways(pool, frame, assets):
     for ends in (worse, other):
         lists = {a: frame["falls" if ends[a] == "low" else "rises"] for a in assets}
         most = max(len(one) for one in lists.values())
-        extreme = {a: frame[ends[a]][a] for a in assets}
+        extreme = {}
+        for a in assets:
+            extreme |= of(a, frame[ends[a]])
         gaps = []
         for g in range(most):
             point, landing = {}, {}
             for a, mine in lists.items():
                 at = g - (most - len(mine))
                 if not mine:
-                    point[a] = landing[a] = extreme[a]
+                    states = extreme, extreme
                 elif at < 0:
-                    point[a] = landing[a] = mine[0][0][a]
+                    states = mine[0][0], mine[0][0]
                 else:
-                    point[a], landing[a] = mine[at][0][a], mine[at][1][a]
+                    states = mine[at]
+                point |= of(a, states[0])
+                landing |= of(a, states[1])
             gaps.append((point, landing))
         ways.append((extreme, gaps))
     return ways
@@ -148,17 +183,31 @@ def worst_ways(pool, frame, assets):
 
 def live_pool(pool, frames, assets, last, *, worst=False):
     """Live through frames: dicts with `falls` and `rises` (lists of (before, landing)), `low`,
-    `high`, `last` and `jumps` (list of states), each state a dict of asset to ratio.
+    `high`, `last` and `jumps` (list of states), each state a dict of asset to ratio; perhaps also
+    `fund` and `basis` (dicts of name to rate and to factor) and `expire` (names), which happen at
+    once after the jumps.
 
     Returns a dict: died, deficit, venue_gain, pnl.
     """
     start = dict.fromkeys(assets, 1.0)
     before = pool.worth(start)
-    here = dict(start)
+    here = {key: float(key in assets or key[0] == "mark") for key in frames[0]["low"]}
     result = None
 
     def passed(position, level, x):
         return x <= level if position.direction > 0 else x >= level
+
+    def ratio(name, x):
+        return pool.mark(name, x) / pool.marks[pool.positions[name][0]]
+
+    def turn(frame):
+        for name, rate in frame.get("fund", {}).items():
+            pool.fund(name, rate, here)
+        pool.basis |= frame.get("basis", {})
+        closed = jump(here)
+        for name in frame.get("expire", ()) if closed is None else ():
+            pool.expire(name, here)
+        return closed
 
     def jump(there):
         nonlocal here
@@ -166,9 +215,9 @@ def live_pool(pool, frames, assets, last, *, worst=False):
             return there
         fired = [
             name
-            for name, (asset, position) in pool.open.items()
+            for name, (_, position) in pool.open.items()
             if position.stop is not None
-            and passed(position, position.stop / position.mark, there[asset])
+            and passed(position, position.stop / position.mark, ratio(name, there))
         ]
         for name in fired:
             pool.stop(name, there)
@@ -179,17 +228,18 @@ def live_pool(pool, frames, assets, last, *, worst=False):
         nonlocal here
 
         def line(t):
-            return {a: here[a] + t * (there[a] - here[a]) for a in assets}
+            return {key: here[key] + t * (there[key] - here[key]) for key in there}
 
         begin = 0.0
         while True:
             times = []
-            for name, (asset, position) in pool.open.items():
+            for name, (_, position) in pool.open.items():
                 if position.stop is None:
                     continue
                 level = position.stop / position.mark
-                if passed(position, level, there[asset]):
-                    times.append(((level - here[asset]) / (there[asset] - here[asset]), name))
+                left, ahead = ratio(name, here), ratio(name, there)
+                if passed(position, level, ahead):
+                    times.append(((level - left) / (ahead - left), name))
             to, who = min(times, default=(1.0, None))
             if pool.excess(line(to)) <= 0:
                 good, bad = begin, to
@@ -221,6 +271,7 @@ def live_pool(pool, frames, assets, last, *, worst=False):
             yield drift, frame["last"]
             for there in frame["jumps"]:
                 yield jump, there
+            yield turn, frame
 
     for move, there in events():
         closed = move(there)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from risk.drivers import JointPaths
-from risk.liquidation.cross.kernel import find_slopes, is_far, live
+from risk.liquidation.cross.bounds import find_slopes, is_far
+from risk.liquidation.cross.kernel import live
 from risk.margin.excess import new_state, pack
 from risk.margin.pools import Pools
 from tests.books import random_position
@@ -50,7 +51,8 @@ def pools_of(twins, names=None):
             stop = np.inf if p.stop is None else -p.direction * p.stop / p.mark
             mine.append(
                 dict(
-                    row=at, asset=ASSETS.index(asset), side=int(p.direction < 0),
+                    row=at, asset=ASSETS.index(asset), driver=ASSETS.index(asset),
+                    side=int(p.direction < 0),
                     inverse=p.inverse, alpha=equity - exposure, beta=exposure, counted=1.0,
                     notional=_usd_notional(p), unit=usd, table=len(tables),
                     is_entry_basis=p.entry_basis,
@@ -65,7 +67,8 @@ def pools_of(twins, names=None):
             value = one.amount * MARK
             mine.append(
                 dict(
-                    row=-1, asset=ASSETS.index(one.asset), side=0, inverse=True, alpha=0.0,
+                    row=-1, asset=ASSETS.index(one.asset), driver=ASSETS.index(one.asset), side=0,
+                    inverse=True, alpha=0.0,
                     beta=value, counted=1 - one.haircut, notional=0.0, unit=1.0, table=0,
                     is_entry_basis=False, fixed=0.0, test_fee=0.0, closing_fee=0.0, fee=0.0,
                     stop=np.inf, share=0.0,
@@ -76,7 +79,14 @@ def pools_of(twins, names=None):
         start.append(len(legs))
     deepest = max(len(t) for t in tables)
     padded = np.array([[*t, *([t[-1]] * (deepest - len(t)))] for t in tables], float)
-    kinds = {"row": "i8", "asset": "i4", "side": "i1", "inverse": bool, "table": "i8"}
+    kinds = {
+        "row": "i8",
+        "asset": "i4",
+        "driver": "i4",
+        "side": "i1",
+        "inverse": bool,
+        "table": "i8",
+    }
     kinds["is_entry_basis"] = bool
     columns = {
         name: np.array([leg[name] for leg in legs], kinds.get(name, "f8")) for name in legs[0]
@@ -86,6 +96,7 @@ def pools_of(twins, names=None):
         cash=np.array([twin.cash for twin in twins], "f8"),
         is_strict=np.zeros(len(twins), bool),
         to_holder=np.array([twin.to_holder for twin in twins], bool),
+        apart=np.zeros(len(twins), bool),
         **columns,
         n_tiers=np.array([len(t) for t in tables], "i8"),
         floor=np.ascontiguousarray(padded[:, :, 0]),
@@ -170,7 +181,7 @@ def run_kernel(pools, k, paths, s, day, *, worst=False):
     packed = pack(pools)
     state = new_state(packed, len(ASSETS))
     code = live(packed, k, state, paths, s, low, high, last, out, status, worst)
-    assert code == 0 or not is_far(find_slopes(packed), k, low, high)
+    assert code == 0 or not is_far(find_slopes(packed), packed, k, paths, s, low, high)
     mine = slice(pools.start[k], pools.start[k + 1])
     if code & 4 == 0:
         out[mine, 0] = pools.beta[mine] * (last[pools.asset[mine]] - 1.0)

@@ -74,7 +74,7 @@ def test_a_pool_of_one_position_is_the_isolated_position(worst, seed):
     alone = position_outcomes(book_of([position]), drivers)
     twin = Pool({"p": ("BTC", position)}, to_holder=position.to_holder, marks={"BTC": MARK})
     pools = pools_of([twin])
-    pools = pools._replace(asset=np.zeros(1, "i4"))
+    pools = pools._replace(asset=np.zeros(1, "i4"), driver=np.zeros(1, "i4"))
     paths = joint_bars(drivers)
     scale = 1e-9 * (pools.notional.sum() + abs(pools.alpha).sum())
     for s in range(5):

@@ -89,6 +89,9 @@ class Carry(Keys):
 
     #: Whether perpetuals pay funding in historical windows and simulated paths.
     funding: Flag = True
+    #: Funding is folded into the price where it moves a trigger by less than this share of it;
+    #: null: always.
+    fold_below: NonNegative | None = 1e-4
     #: Standard deviation of a future's basis per square root of a day, in simulated paths.
     basis_volatility: NonNegative = 0.0
     #: Settle currencies that may lose their peg in simulated paths.

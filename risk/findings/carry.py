@@ -9,10 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import xarray as xr
 
 from risk.config import Config
 from risk.cube import open_drivers, read_dataset
-from risk.instruments import Instrument, asset_places, is_instrument
+from risk.drivers import PEG
+from risk.instruments import Instrument, asset_places, is_instrument, settle_of
+from risk.liquidation.terms import driver_places
+from risk.margin.pooling import rows_apart
+from risk.margin.slopes import requirement_slopes
 from risk.reports import Fact, Section
 from risk.reports.view import slug
 
@@ -94,35 +99,57 @@ def _exactness(folder: Path, config: Config) -> list[Fact]:
             1,
         )
     ]
-    most = 0.0
+    book = _folded_swaps(folder)
+    slope = requirement_slopes(book)
+    paid, off = {True: 0.0, False: 0.0}, {True: 0.0, False: 0.0}
     drivers = open_drivers(folder, instruments=True)
     for name in config.scenarios.names:
-        if name == "stress":
-            continue
-        record = drivers[name].to_dataset()
+        record, is_designed = drivers[name].to_dataset(), name == "stress"
         names = [str(one) for one in record["asset"].values]
-        mine = [i for i, one in enumerate(names) if is_instrument(one) and "perpetual" in one]
-        if mine:
-            last = record["last"].values
-            most = max(
-                most, float(np.abs(last[:, mine] - last[:, asset_places(names)[mine]]).max())
-            )
-    book = pq.read_table(
-        folder / "book.parquet", columns=["status", "kind", "notional", "maintenance_margin"]
-    )
-    swaps = book.filter(
-        pc.and_(
-            pc.equal(book["status"], "ok"),
-            pc.match_substring(book["kind"].cast(pa.string()), "perpetual"),
-        )
-    )
-    held = swaps["maintenance_margin"].to_numpy() / swaps["notional"].to_numpy()
-    rate = float(held.max()) if len(held) else 0.0
+        most = _most_paid(record, names)
+        paid[is_designed] = max(paid[is_designed], float(most.max(initial=0.0)))
+        error = slope * most[driver_places(book, names)] / (1.0 - slope)
+        off[is_designed] = max(off[is_designed], float(error.max(initial=0.0)))
+    chosen = folder / "folding.json"
+    counts = json.loads(chosen.read_text(encoding="utf-8")) if chosen.exists() else {}
+    above, apart = counts.get("above", 0), counts.get("apart", 0)
+    rate = float(slope.max(initial=0.0))
     return [
         *facts,
-        Fact("carry.paid_most", 100.0 * most, "%", "of the price at the snapshot, any scenario", 3),
-        Fact("carry.rate_most", 100.0 * rate, "%", "largest maintenance rate of a perpetual", 2),
+        Fact("carry.paid_most", 100.0 * paid[False], "%", "of the price, any sampled scenario", 3),
+        Fact("carry.rate_most", 100.0 * rate, "%", "largest rate on the mark of one folded", 2),
+        Fact("carry.apart", float(apart), "1", "positions whose funding is not folded", 0),
         Fact(
-            "carry.trigger_off", 100.0 * most * rate / (1 - rate), "%", "of the price, at most", 4
+            "carry.above_in_steps",
+            float(above - apart),
+            "1",
+            "folded above the rule, cut in steps",
+            0,
         ),
+        Fact("carry.trigger_off", 100.0 * off[False], "%", "of the price, at most", 4),
+        Fact("carry.trigger_off_stress", 100.0 * off[True], "%", "of the price, in a stress", 4),
     ]
+
+
+def _folded_swaps(folder: Path) -> pa.Table:
+    """The isolated perpetuals whose funding is folded into their price."""
+    book = pq.read_table(folder / "book.parquet")
+    kept = pc.and_(pc.equal(book["status"], "ok"), book["pool_holdings"].is_null())
+    kept = pc.and_(kept, pc.match_substring(book["kind"].cast(pa.string()), "perpetual"))
+    rows = np.flatnonzero(kept.to_numpy(zero_copy_only=False))
+    return book.take(pa.array(np.setdiff1d(rows, rows_apart(book))))
+
+
+def _most_paid(record: xr.Dataset, names: list[str]) -> np.ndarray:
+    """The most that each driver has paid at the end of any scenario, share of the price."""
+    last = record["last"].values
+    place = asset_places(names)
+    most = np.zeros(len(names))
+    for i, name in enumerate(names):
+        if not (is_instrument(name) and "perpetual" in name):
+            continue
+        peg = np.ones(1)
+        if PEG in record and settle_of(name) in record["settle"].values:
+            peg = record[PEG].sel(settle=settle_of(name)).values
+        most[i] = np.abs(last[:, i] - last[:, place[i]] / peg).max()
+    return most

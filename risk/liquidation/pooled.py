@@ -14,9 +14,11 @@ import numpy as np
 import xarray as xr
 
 from risk.compiled import njit
-from risk.drivers import JointPaths, joint_bars, slice_drivers
+from risk.drivers import JointPaths, slice_drivers
+from risk.instruments import joint_record
 from risk.liquidation.cross.book import COUNTS, PoolOutcomes, join_outcomes
-from risk.liquidation.cross.kernel import TOUCHED, Slopes, find_slopes, is_far, live
+from risk.liquidation.cross.bounds import Slopes, find_slopes, is_far, rides
+from risk.liquidation.cross.kernel import TOUCHED, live
 from risk.margin.excess import (
     ALPHA,
     AMOUNT,
@@ -75,7 +77,7 @@ def uncounted_outcomes(
     calm = find_calm(pools, slopes) if only_deficits else no_calm(pools)
     parts = []
     for start in range(0, n, _AT_ONCE):
-        paths = joint_bars(slice_drivers(drivers, start, min(start + _AT_ONCE, n)))
+        paths = joint_record(slice_drivers(drivers, start, min(start + _AT_ONCE, n)))
         which, amounts, status, size = _live_once(
             pools, slopes, new_state(pools, paths.low.shape[2]), paths, calm,
             only_deficits,
@@ -112,7 +114,7 @@ def _live_once(
         for a in range(n_assets):
             low[a], high[a] = min(1.0, paths.low[s, 0, a]), max(1.0, paths.high[s, 0, a])
         for k in range(len(pools.start) - 1):
-            if is_far(slopes, k, low, high) or (
+            if is_far(slopes, pools, k, paths, s, low, high) or (
                 calm.is_calm[k] and _leaves_nothing_short(pools, k, paths, s, low, high, calm)
             ):
                 continue
@@ -136,7 +138,7 @@ def _live_once(
 class Calm(NamedTuple):
     """Pools that leave no deficit when diffusion takes them to their trigger.
 
-    No stops; nothing counts for more than it is worth; and what every position requires exceeds
+    No stops and no instruments, whose funding may be due at any moment; nothing counts for more than it is worth; and what every position requires exceeds
     what closing it costs, between two prices.
     """
 
@@ -165,7 +167,7 @@ def _find_calm(
     legs, kinds, tiers = pools.legs, pools.kinds, pools.tiers
     between[:, 0], between[:, 1] = 0.0, np.inf
     for k in range(len(calm)):
-        calm[k] = slopes.left[k] > 0.0
+        calm[k] = slopes.left[k] > 0.0 and not rides(pools, k)
         for i in range(pools.start[k], pools.start[k + 1]):
             at_mark[i] = _left(legs, kinds, tiers, i, 1.0)
             is_whole = legs[i, COUNTED] == 1.0

@@ -29,6 +29,7 @@ from risk.liquidation.grouping import distinct
 from risk.liquidation.impact import Impact, no_impact
 from risk.liquidation.steps import climb, tier_of
 from risk.margin.partial import read_step_rule
+from risk.margin.pooling import rows_apart
 
 #: What the terms of a position are made of.
 _COLUMNS = [
@@ -69,7 +70,8 @@ def close_out_terms(book: pa.Table, assets: Sequence[str], impact: Impact | None
     ----------
     book : Table (position,)
         `risk.schema.BOOK`; only rows with status ``ok`` are used, no options: those have
-        `risk.liquidation.options`, and none in a pool: those have `risk.liquidation.cross`.
+        `risk.liquidation.options`, and none in a pool or apart: those have
+        `risk.liquidation.cross`.
     assets : sequence of str
         The drivers: assets, then instruments (`risk.instruments`). A position follows its
         instrument, or its asset where there is none; every priced position's asset must be there.
@@ -88,6 +90,7 @@ def close_out_terms(book: pa.Table, assets: Sequence[str], impact: Impact | None
     alone = pc.and_(book["option_terms"].is_null(), book["pool_holdings"].is_null())
     priced = pc.and_(pc.equal(book["status"], "ok"), alone)
     rows = np.flatnonzero(priced.to_numpy(zero_copy_only=False))
+    rows = np.setdiff1d(rows, rows_apart(book), assume_unique=True)
     priced = book.select(_COLUMNS)
     if len(rows) < book.num_rows:
         priced = priced.take(pa.array(rows))

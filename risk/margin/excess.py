@@ -1,8 +1,10 @@
 """One pool at a time: what it is worth, what it requires, and where a straight line breaches it.
 
 Requirements are convex in the price, so what a pool has left over them is concave along every
-straight line between joint prices. The columns of all legs lie side by side in one array: a leg is
-two lines of the processor's cache, and few arrays are cheap to hand from loop to loop.
+straight line between joint prices. Where instruments move apart from their asset
+(`risk.drivers.JointPaths`), a line is one in what every leg is worth and how large it is. The
+columns of all legs lie side by side in one array: a leg is two lines of the processor's cache, and
+few arrays are cheap to hand from loop to loop.
 """
 
 from __future__ import annotations
@@ -12,6 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from risk.compiled import njit
+from risk.drivers import JointPaths
+from risk.instruments import FLOOR as LEAST_RATIO
+from risk.instruments import LEAST
 from risk.margin.pools import Pools
 
 # Columns of `legs`.
@@ -23,14 +28,18 @@ _AMOUNTS = (
     "stop", "share",
 )  # fmt: skip
 # Columns of `kinds`.
-ROW, ASSET, SIDE, INVERSE, TABLE, ENTRY_BASIS = range(6)
-_KINDS = ("row", "asset", "side", "inverse", "table", "is_entry_basis")
+ROW, ASSET, SIDE, INVERSE, TABLE, ENTRY_BASIS, DRIVER = range(7)
+_KINDS = ("row", "asset", "side", "inverse", "table", "is_entry_basis", "driver")
 # Columns of `pool`.
-CASH, STRICT, TO_HOLDER = range(3)
+CASH, STRICT, TO_HOLDER, APART = range(4)
 # Columns of `tiers`.
 FLOOR, RATE, AMOUNT = range(3)
-# Columns of a leg's state.
-NOW_ALPHA, NOW_BETA, IS_OPEN, PAID, CLOSED = range(5)
+# Columns of a leg's state: what it is, and here and there what its alpha, beta and size are
+# multiplied with, and its mark.
+(
+    NOW_ALPHA, NOW_BETA, IS_OPEN, PAID, CLOSED, HERE_ALPHA, HERE_BETA, HERE_SIZE, HERE_MARK,
+    THERE_ALPHA, THERE_BETA, THERE_SIZE, THERE_MARK,
+) = range(13)  # fmt: skip
 # Rows of the places.
 HERE, THERE, COIN, IS_LOW = range(4)
 
@@ -53,7 +62,7 @@ def pack(pools: Pools) -> Packed:
     ]
     return Packed(
         pools.start,
-        np.stack([pools.cash, pools.is_strict, pools.to_holder], axis=1).astype("f8"),
+        np.stack([pools.cash, pools.is_strict, pools.to_holder, pools.apart], axis=1).astype("f8"),
         np.stack([getattr(pools, name) for name in _AMOUNTS], axis=1).astype("f8"),
         np.stack([getattr(pools, name) for name in _KINDS], axis=1).astype("i8"),
         np.stack(tables, axis=2),
@@ -70,12 +79,12 @@ class State(NamedTuple):
 def new_state(pools: Packed, n_assets: int) -> State:
     """Room for one pool at a time."""
     most = int(np.diff(pools.start).max(initial=1))
-    return State(np.zeros((most, 5)), np.zeros((4, n_assets)))
+    return State(np.zeros((most, THERE_MARK + 1)), np.zeros((4, n_assets)))
 
 
 @njit
 def open_pool(pools: Packed, k: int, state: State) -> None:
-    """Begin pool `k` at the mark."""
+    """Begin pool `k` at the mark, and go nowhere yet."""
     legs, kinds, now, here = pools.legs, pools.kinds, state.legs, state.places[HERE]
     first = pools.start[k]
     for i in range(first, pools.start[k + 1]):
@@ -83,7 +92,8 @@ def open_pool(pools: Packed, k: int, state: State) -> None:
         now[j, NOW_ALPHA], now[j, NOW_BETA] = legs[i, ALPHA], legs[i, BETA]
         now[j, IS_OPEN] = 1.0 if legs[i, SIZE] > 0.0 else 0.0
         now[j, PAID] = now[j, CLOSED] = 0.0
-        here[kinds[i, ASSET]] = 1.0
+        now[j, HERE_ALPHA:] = 1.0
+        here[kinds[i, ASSET]] = state.places[THERE, kinds[i, ASSET]] = 1.0
 
 
 @njit
@@ -93,16 +103,98 @@ def along(here: float, there: float, t: float) -> float:
 
 
 @njit
+def coordinates(
+    kinds: np.ndarray, i: int, x: float, ride: np.ndarray, at: int, s: int, n_assets: int
+) -> tuple[float, float, float, float]:
+    """Leg `i` where its asset is at ratio `x`, in state `at` of its instrument.
+
+    Returns
+    -------
+    alpha, beta, size : float
+        It is worth ``ALPHA * alpha + BETA * beta`` and its size is ``SIZE * size``; coins are worth
+        what the asset says, a contract what its own mark says, less funding paid.
+    mark : float
+        Ratio of its own mark, which its stop looks at.
+    """
+    inverse = kinds[i, INVERSE] != 0
+    if kinds[i, DRIVER] == kinds[i, ASSET]:
+        return 1.0, x, 1.0 if inverse else x, x
+    r = kinds[i, DRIVER] - n_assets
+    factor, paid, owed = ride[at, s, r, 0], ride[at, s, r, 1], ride[at, s, r, 2]
+    mark = factor * x
+    if inverse:
+        share = 1.0 + owed * x
+        return (share if share > LEAST else LEAST) / factor, x, 1.0 / factor, mark
+    y = mark - paid
+    return 1.0, y if y > LEAST_RATIO else LEAST_RATIO, mark, mark
+
+
+@njit
+def aim_leg(
+    pools: Packed, i: int, j: int, state: State, x: float, paths: JointPaths, at: int, s: int
+) -> None:  # fmt: skip
+    """Say where leg `i` goes: its asset to `x`, its instrument to state `at` of scenario `s`."""
+    kinds, now = pools.kinds, state.legs
+    a, b, q, m = coordinates(kinds, i, x, paths.ride, at, s, paths.low.shape[2])
+    now[j, THERE_ALPHA], now[j, THERE_BETA], now[j, THERE_SIZE], now[j, THERE_MARK] = a, b, q, m
+    state.places[THERE, kinds[i, ASSET]] = x
+
+
+@njit
+def aim(
+    pools: Packed, k: int, state: State, x: np.ndarray, paths: JointPaths, at: int, s: int
+) -> None:  # fmt: skip
+    """Say where all legs of pool `k` go; `x` (asset,)."""
+    first = pools.start[k]
+    for i in range(first, pools.start[k + 1]):
+        aim_leg(pools, i, i - first, state, x[pools.kinds[i, ASSET]], paths, at, s)
+
+
+@njit
+def arrive(pools: Packed, k: int, state: State) -> None:
+    """Be where pool `k` was going."""
+    kinds, now, first = pools.kinds, state.legs, pools.start[k]
+    for i in range(first, pools.start[k + 1]):
+        j = i - first
+        for column in range(HERE_ALPHA, THERE_ALPHA):
+            now[j, column] = now[j, column + THERE_ALPHA - HERE_ALPHA]
+        state.places[HERE, kinds[i, ASSET]] = state.places[THERE, kinds[i, ASSET]]
+
+
+@njit
+def worth(now: np.ndarray, j: int, t: float) -> float:
+    """Value of a leg on its way, USD."""
+    alpha = along(now[j, HERE_ALPHA], now[j, THERE_ALPHA], t)
+    beta = along(now[j, HERE_BETA], now[j, THERE_BETA], t)
+    return now[j, NOW_ALPHA] * alpha + now[j, NOW_BETA] * beta
+
+
+@njit
 def requirement(
     legs: np.ndarray, kinds: np.ndarray, tiers: np.ndarray, i: int, x: float
 ) -> tuple[float, float]:
     """What position `i` requires at ratio `x`, and how that changes with `x`; USD."""
+    if kinds[i, INVERSE] != 0:
+        need, _, slope = requirement_of(legs, kinds, tiers, i, 1.0, x)
+        return need, slope
+    need, slope, _ = requirement_of(legs, kinds, tiers, i, x, x)
+    return need, slope
+
+
+@njit
+def requirement_of(
+    legs: np.ndarray, kinds: np.ndarray, tiers: np.ndarray, i: int, q: float, coin: float
+) -> tuple[float, float, float]:
+    """What position `i` requires at `q` times its size, `coin` the ratio of a settled coin; USD.
+
+    And how that changes with the two. It is convex in both together.
+    """
     notional, fixed, fee = legs[i, SIZE], legs[i, FIXED], legs[i, TEST_FEE]
     inverse = kinds[i, INVERSE] != 0
-    scale = x if inverse else 1.0
-    size = notional if inverse else notional * x
+    scale = coin if inverse else 1.0
+    size = notional * q
     need = fixed * scale + fee * size
-    slope = fixed if inverse else fee * notional
+    by_size, by_coin = fee * notional, fixed if inverse else 0.0
     if kinds[i, ENTRY_BASIS] == 0:
         table, unit = kinds[i, TABLE], legs[i, UNIT]
         value = size / (scale * unit)
@@ -111,25 +203,28 @@ def requirement(
             tier += 1
         rate, amount = tiers[table, tier, RATE], tiers[table, tier, AMOUNT] * unit
         need += rate * size - amount * scale
-        slope += -amount if inverse else rate * notional
-    return need, slope
+        by_size += rate * notional
+        by_coin += -amount if inverse else 0.0
+    return need, by_size, by_coin
 
 
 @njit
-def excess(pools: Packed, k: int, state: State, there: np.ndarray, t: float) -> tuple[float, float]:
+def excess(pools: Packed, k: int, state: State, t: float) -> tuple[float, float]:
     """Counted equity of pool `k` over its requirement, and its change along the line; USD."""
-    legs, kinds, tiers = pools.legs, pools.kinds, pools.tiers
-    now, here = state.legs, state.places[HERE]
+    legs, kinds, tiers, now = pools.legs, pools.kinds, pools.tiers, state.legs
     total, slope, first = pools.pool[k, CASH], 0.0, pools.start[k]
     for i in range(first, pools.start[k + 1]):
-        j, a = i - first, kinds[i, ASSET]
-        x, way = along(here[a], there[a], t), there[a] - here[a]
-        total += legs[i, COUNTED] * (now[j, NOW_ALPHA] + now[j, NOW_BETA] * x)
-        slope += legs[i, COUNTED] * now[j, NOW_BETA] * way
+        j = i - first
+        way = now[j, THERE_BETA] - now[j, HERE_BETA]
+        turned = now[j, NOW_ALPHA] * (now[j, THERE_ALPHA] - now[j, HERE_ALPHA])
+        total += legs[i, COUNTED] * worth(now, j, t)
+        slope += legs[i, COUNTED] * now[j, NOW_BETA] * way + legs[i, COUNTED] * turned
         if now[j, IS_OPEN] != 0.0:
-            need, change = requirement(legs, kinds, tiers, i, x)
+            coin = along(now[j, HERE_BETA], now[j, THERE_BETA], t)
+            size = along(now[j, HERE_SIZE], now[j, THERE_SIZE], t)
+            need, by_size, by_coin = requirement_of(legs, kinds, tiers, i, size, coin)
             total -= need
-            slope -= change * way
+            slope -= by_size * (now[j, THERE_SIZE] - now[j, HERE_SIZE]) + by_coin * way
     return total, slope
 
 
@@ -140,9 +235,7 @@ def is_breached(pools: Packed, k: int, left: float) -> bool:
 
 
 @njit
-def find_breach(
-    pools: Packed, k: int, state: State, there: np.ndarray, begin: float, end: float
-) -> float:
+def find_breach(pools: Packed, k: int, state: State, begin: float, end: float) -> float:
     """Where on the line the pool is first breached, given that it is at `end`.
 
     Newton's steps on a concave function come from the far side and never pass the root; between
@@ -150,7 +243,7 @@ def find_breach(
     """
     t = end
     for _ in range(200):
-        left, slope = excess(pools, k, state, there, t)
+        left, slope = excess(pools, k, state, t)
         if left >= 0.0 or slope >= 0.0:
             break
         nearer = t - left / slope
@@ -265,4 +358,4 @@ def pool_figures(pools: Pools) -> dict[str, np.ndarray]:
 def _measure(pools: Packed, state: State, left: np.ndarray) -> None:
     for k in range(len(left)):
         open_pool(pools, k, state)
-        left[k] = excess(pools, k, state, state.places[HERE], 1.0)[0]
+        left[k] = excess(pools, k, state, 1.0)[0]

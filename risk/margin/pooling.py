@@ -19,6 +19,10 @@ from risk.margin.partial import StepRule, read_step_rule
 from risk.margin.pools import Pools
 from risk.schema import USD_EQUIVALENTS
 
+#: Column that a book may have beside its schema: isolated positions to be lived alone through every
+#: path, because the funding they may pay moves a trigger too far from where a ladder has it.
+APART = "funding_apart"
+
 
 class Holding(NamedTuple):
     """Collateral of a pool beside its positions."""
@@ -86,6 +90,8 @@ def build_pools(
     rows: np.ndarray,
     assets: Sequence[str],
     impact: np.ndarray | None = None,
+    driver: np.ndarray | None = None,
+    apart: np.ndarray | None = None,
 ) -> Pools:
     """Put positions of one account at one venue into one pool each.
 
@@ -100,11 +106,17 @@ def build_pools(
         The drivers' assets; every row's asset and every coin held must be among them.
     impact : ndarray (row,), optional
         What closing costs each of `rows` beside its fee, a fraction of the value.
+    driver : ndarray of int (row,), optional
+        The driver each of `rows` follows: its instrument (`risk.instruments`), or its asset as all
+        do when absent.
+    apart : ndarray of bool (row,), optional
+        Isolated positions that are put into no account's pool but each into one of its own.
 
     Returns
     -------
     Pools
-        Sorted by account and venue; the order of the inputs does not matter.
+        Sorted by account and venue, then those of one position; the order of the inputs does not
+        matter.
 
     Raises
     ------
@@ -114,12 +126,14 @@ def build_pools(
     taken = book.select(_COLUMNS).take(pa.array(rows))
     _, account = _codes(taken["account"])
     held, venue = _codes(taken["venue"])
-    pairs, first, pool = np.unique(
-        account * max(len(held), 1) + venue, return_index=True, return_inverse=True
-    )
+    key = account * max(len(held), 1) + venue
+    single = np.zeros(len(rows), bool) if apart is None else apart
+    key[single] = key.max(initial=0) + 1 + np.asarray(rows)[single]
+    pairs, first, pool = np.unique(key, return_index=True, return_inverse=True)
     place = {name: i for i, name in enumerate(assets)}
     columns, tables, rules = _positions(taken, place)
     columns["row"] = np.asarray(rows, "i8")
+    columns["driver"] = columns["asset"] if driver is None else np.asarray(driver, "i4")
     if impact is not None:
         columns["closing_fee"] = columns["closing_fee"] + impact
     pooled = np.bincount(pool, columns["notional"], len(pairs))
@@ -135,6 +149,7 @@ def build_pools(
         cash=cash,
         is_strict=rules["is_strict"][first],
         to_holder=taken["leftover_to_holder"].to_numpy(zero_copy_only=False)[first].astype(bool),
+        apart=single[first],
         **columns,
         **tables,
     )
@@ -144,6 +159,22 @@ def pooled_rows(book: pa.Table) -> np.ndarray:
     """Rows of the cross-margined positions that can be priced, ascending."""
     is_pooled = pc.and_(pc.equal(book["status"], "ok"), book["pool_holdings"].is_valid())
     return np.flatnonzero(is_pooled.to_numpy(zero_copy_only=False))
+
+
+def rows_apart(book: pa.Table) -> np.ndarray:
+    """Rows of the isolated positions whose funding is not folded into their price, ascending."""
+    if APART not in book.column_names:
+        return np.empty(0, "i8")
+    is_apart = pc.and_(pc.equal(book["status"], "ok"), book[APART])
+    return np.flatnonzero(is_apart.to_numpy(zero_copy_only=False))
+
+
+def folded(book: pa.Table) -> pa.Table:
+    """The book with the funding of every isolated position folded into its price.
+
+    For what takes positions one price at a time: margins, curves, comparisons.
+    """
+    return book.drop_columns([APART]) if APART in book.column_names else book
 
 
 def divided_equity(book: pa.Table) -> np.ndarray:
@@ -282,6 +313,7 @@ def _collateral(
         # Distinct and below every row of the book, so that the order is one.
         "row": np.arange(-n, 0),
         "asset": at.astype("i4"),
+        "driver": at.astype("i4"),
         "side": zero.astype("i1"),
         "inverse": coin,
         "alpha": np.where(coin, 0.0, amounts),

@@ -23,8 +23,10 @@ class Pools(NamedTuple):
     cash: np.ndarray  # (pool,)
     is_strict: np.ndarray  # (pool,): equity equal to the requirement is safe
     to_holder: np.ndarray  # (pool,): who keeps what is left
+    apart: np.ndarray  # (pool,): an isolated position by itself, and no account's pool
     row: np.ndarray  # (leg,) in the book; -1: collateral
     asset: np.ndarray
+    driver: np.ndarray  # its instrument among the drivers, or its asset
     side: np.ndarray  # 0 long, 1 short
     inverse: np.ndarray  # settled in the asset, or the asset itself
     alpha: np.ndarray

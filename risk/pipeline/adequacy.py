@@ -18,6 +18,7 @@ from risk.drivers import scale_moves
 from risk.instruments import asset_places
 from risk.liquidation.tails import BookTerms, margins_with, position_tails, required_margins
 from risk.liquidation.terms import label_codes
+from risk.margin.pooling import folded
 from risk.market.history import load_history
 from risk.market.stressed import volatility_multiples
 from risk.measures.adequacy import adequacy_table, jump_allowance, tool_margins
@@ -39,7 +40,7 @@ _COVERAGES = {"required_99": 0.01, "required_995": 0.005}
 
 def adequacy(night: Night, book: pa.Table, assets: list[str]) -> None:
     """Write the required margins by asset and leverage, by position, and the suggested tiers."""
-    wanted, folder = night.config.margin, night.folder
+    wanted, folder, book = night.config.margin, night.folder, folded(book)
     sets = [name for name in wanted.adequacy if name in night.config.scenarios.names]
     if not sets:
         return

@@ -13,6 +13,7 @@ import xarray as xr
 
 from risk.cube import open_cube, open_drivers
 from risk.drivers import take_drivers
+from risk.margin.pooling import rows_apart
 from risk.measures import (
     compare_estimators,
     convergence,
@@ -169,6 +170,7 @@ def _positions(
     )
     # A pool cannot be priced in part: its positions have their results from the whole of it.
     shared = part["pool_holdings"].is_valid().to_numpy(zero_copy_only=False)
+    shared[rows_apart(part)] = True
     alone, impact = np.flatnonzero(~shared), read_impact(night)
     found = position_parts(part.take(pa.array(alone)), record, share[tail], impact)
     found = found.set_column(0, "row", pa.array(alone[found["row"].to_numpy()]))

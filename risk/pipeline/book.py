@@ -16,6 +16,7 @@ from risk.errors import ConfigError, DataError
 from risk.liquidation import build_ladders
 from risk.margin.book import build_book
 from risk.market.history import load_history, universe
+from risk.pipeline.apart import mark_apart
 from risk.pipeline.branch import branch_snapshot
 from risk.pipeline.carry import driver_names, read_carry, write_instruments
 from risk.pipeline.depths import write_thin_ladders
@@ -53,6 +54,7 @@ def load_book(night: Night, progress: Progress | None = None) -> None:
     )
     gross = gross_notional(snapshot.positions, snapshot.contracts)
     book = mark_unpriced(book, assets).append_column("gross_notional_usd", gross)
+    book = mark_apart(night, book, snapshot.contracts)
     pq.write_table(book, folder / "book.parquet")
     write_instruments(night, book, snapshot.contracts)
     pq.write_table(snapshot.quarantine, folder / "quarantine.parquet")

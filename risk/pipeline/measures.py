@@ -15,6 +15,7 @@ from risk.engine import run_parts
 from risk.liquidation import liquidation_curve, rows_in_steps
 from risk.liquidation.tails import BookTerms, position_tails, required_margins
 from risk.margin.book import margin_table
+from risk.margin.pooling import folded
 from risk.measures import measure_cube
 from risk.pipeline.accounts import write_accounts
 from risk.pipeline.adequacy import adequacy
@@ -71,6 +72,8 @@ def measure_part(name: str, night: Night) -> None:
     """Do one part of the stage."""
     book = pq.read_table(night.folder / "book.parquet")
     assets = read_json(night.folder / "market.json")["assets"]
+    if name in _ONE_PRICE:
+        book = folded(book)
     for write in PARTS[name]:
         write(night, book, assets)
 
@@ -101,7 +104,7 @@ def _cube(night: Night, book: pa.Table, assets: list[str]) -> None:
 
 
 def _curves(night: Night, book: pa.Table, assets: list[str]) -> None:
-    curves = liquidation_curve(book, assets, CURVE_MOVES, read_impact(night))
+    curves = liquidation_curve(folded(book), assets, CURVE_MOVES, read_impact(night))
     plain_text(curves).to_zarr(night.folder / "curves.zarr", mode="w", consolidated=False)
 
 
@@ -115,6 +118,9 @@ def _gap_sensitivity(night: Night, book: pa.Table, assets: list[str]) -> None:
 def _positions(night: Night, book: pa.Table, assets: list[str]) -> None:
     write_positions(_tails_and_needs(night, book), night.folder / "positions.parquet")
 
+
+#: Parts that move assets by hand, where no contract pays funding.
+_ONE_PRICE = {"capital", "explore"}
 
 #: Writes an artifact, given the night, its book and its assets.
 Write = Callable[[Night, pa.Table, list[str]], None]
@@ -160,7 +166,7 @@ def _tails_and_needs(night: Night, book: pa.Table) -> pa.Table:
             pooled = pooled_results(night.folder, name)
             tails = position_tails(book, drivers, valued=valued, pooled=pooled, terms=terms)
             needs = required_margins(
-                book,
+                folded(book),
                 drivers,
                 deficit_probability=targets.target_deficit_probability,
                 liquidation_probability=targets.target_liquidation_probability,

@@ -16,9 +16,11 @@ from risk.liquidation import (
     isolated_positions,
 )
 from risk.liquidation.columns import LIQUIDATED
-from risk.liquidation.cross import AMOUNTS, COUNTS
-from risk.margin.pooling import build_pools
+from risk.liquidation.cross import AMOUNTS, COUNTS, read_pools
+from risk.margin.excess import APART
+from risk.margin.pooling import build_pools, folded, pooled_rows
 from risk.margin.pools import Pools
+from risk.pipeline.carry import driver_names
 from risk.pipeline.files import pooled_outcomes
 from risk.pipeline.gone_through import worst_scenarios
 from risk.pipeline.night import Night
@@ -28,23 +30,29 @@ from risk.scenarios.monte_carlo import draw_block
 
 def write_pools(night: Night, book: pa.Table, assets: list[str]) -> None:
     """Write `pools.parquet`: what the book's cross-margin pools came to, scenario by scenario."""
+    if not len(pooled_rows(book)):
+        return
+    pools = read_pools(book, driver_names(night, assets))
+    is_apart = np.repeat(pools.pool[:, APART] != 0.0, np.diff(pools.start))
     parts = []
     for name in night.config.scenarios.names:
         outcomes = pooled_outcomes(night.folder, name)
         if outcomes is None:
             return
         n = len(outcomes.counts)
+        mine = np.flatnonzero(~is_apart[outcomes.leg])
+        scenario = outcomes.scenario[mine]
         columns: dict[str, np.ndarray] = {
             "scenario": np.arange(n, dtype="i4"),
             "weight": open_drivers(night.folder)[name].to_dataset()["weight"].values,
         }
         columns |= dict(zip(COUNTS, outcomes.counts.T, strict=True))
-        hit = outcomes.status == LIQUIDATED
-        columns["liquidations"] = np.bincount(outcomes.scenario[hit], minlength=n)
+        hit = outcomes.status[mine] == LIQUIDATED
+        columns["liquidations"] = np.bincount(scenario[hit], minlength=n)
         for amount in ("venue_gain", "deficit", "market_cost", "liquidated_notional"):
-            values = outcomes.amounts[:, AMOUNTS.index(amount)]
+            values = outcomes.amounts[mine, AMOUNTS.index(amount)]
             # Of nothing, counts come back whatever the weights are.
-            columns[amount] = np.bincount(outcomes.scenario, values, n).astype("f8")
+            columns[amount] = np.bincount(scenario, values, n).astype("f8")
         names = pa.array([name] * n, pa.string())
         parts.append(pa.table(columns).add_column(0, "scenario_set", names))
     pq.write_table(pa.concat_tables(parts), night.folder / "pools.parquet")
@@ -52,7 +60,7 @@ def write_pools(night: Night, book: pa.Table, assets: list[str]) -> None:
 
 def write_contrast(night: Night, book: pa.Table, assets: list[str]) -> None:
     """Write `cross.parquet`, `cross_accounts.parquet` and `cross_collateral.parquet`."""
-    folder, config = night.folder, night.config
+    folder, config, book = night.folder, night.config, folded(book)
     rows = _isolated_rows(book)
     if not (config.cross.contrast and len(rows)):
         return

@@ -27,6 +27,7 @@ METHOD_WORDS = {
     "steps": "cut in steps, lived again in gaps",
     "options": "options, by contract and step",
     "pools": "cross-margin pools, by the kernel of last resort",
+    "apart": "isolated with much funding, by the same kernel",
 }
 LEVEL_WORDS = {
     "total": "Whole book",

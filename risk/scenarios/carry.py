@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from risk.errors import ConfigError
-from risk.instruments import FLOOR, Instrument
+from risk.instruments import FLOOR, LEAST, Instrument
 from risk.scenarios.effects import pay_funding
 from risk.scenarios.moves import Ratios
 
@@ -153,9 +153,8 @@ def ride_bars(
         if one.is_inverse:
             coin = owed * (1 + 1 / last) / 2
             low = low / (1 + np.maximum(coin, 0.0) * low)
-            # Longs never receive more than a tenth of the price's own coin.
-            high = high / np.maximum(1 + np.minimum(coin, 0.0) * high, 0.1)
-            last = last / np.maximum(1 + coin * last, 0.1)
+            high = high / np.maximum(1 + np.minimum(coin, 0.0) * high, LEAST)
+            last = last / np.maximum(1 + coin * last, LEAST)
         else:
             low, high, last = pay_funding(Ratios(low, high, last), owed, 8.0)
         last = np.maximum(last, FLOOR)

@@ -52,6 +52,7 @@ def draw_block(
     tilt: float = 1.0,
     block_size: int | None = None,
     watch: Callable[[int, JointPaths], None] | None = None,
+    shown: Sequence[int] | None = None,
     recorded: Sequence[int] = (),
     carry: Carry | None = None,
 ) -> xr.Dataset:
@@ -74,6 +75,9 @@ def draw_block(
     watch : callable (first, JointPaths), optional
         Shown how the assets move together step by step, tile by tile: scenarios from `first` of
         the block on, all n of them in the end. Changes no draw.
+    shown : sequence of int, optional
+        Which drivers of the record `watch` is shown, assets and instruments, ascending; all when
+        absent. Instruments that stand for assets are shown as those.
     carry : Carry, optional
         Instruments that ride on the paths, behind the assets in the record; none when absent.
         Changes no draw of the assets.
@@ -99,9 +103,17 @@ def draw_block(
     )
     assets = [str(name) for name in calibration["asset"].values]
     rows = np.asarray(recorded, "i8")
-    riding = None if carry is None else InstrumentPaths(carry, calibration, paths)
+    n_riding = 0 if carry is None or carry.as_assets else len(carry.instruments)
+    seen = np.arange(len(assets) + n_riding) if shown is None else np.asarray(shown, "i8")
+    behind = seen[seen >= len(assets)] - len(assets)
+    if carry is not None and carry.as_assets:
+        behind = seen  # one for each asset, in their order
+    behind = behind if watch else seen[:0]
+    riding = None if carry is None else InstrumentPaths(carry, calibration, paths, behind)
+    watching = StepStates(paths.steps, (len(assets), TILE), seen[seen < len(assets)])
     ridden: list[tuple[np.ndarray, ...]] = []
-    tiles = list(_tiles(calibration, paths, n, rows, watch, riding, ridden))
+    show = (watch, watching) if watch else None
+    tiles = list(_tiles(calibration, paths, n, rows, show, riding, ridden))
     low, high, last = (np.exp(np.hstack([t[k] for t in tiles]).T[:n]) for k in range(3))
     where, before, landing = (np.concatenate([t[k] for t in tiles]) for k in (3, 4, 5))
     before, landing = np.exp(before), np.exp(landing)
@@ -243,7 +255,7 @@ def _tiles(
     paths: Paths,
     n: int,
     recorded: np.ndarray,
-    watch: Callable[[int, JointPaths], None] | None,
+    watch: tuple[Callable[[int, JointPaths], None], StepStates] | None,
     riding: InstrumentPaths | None,
     ridden: list[tuple[np.ndarray, ...]],
 ) -> Iterator[tuple[np.ndarray, ...]]:
@@ -251,6 +263,7 @@ def _tiles(
 
     What the instruments did is appended to `ridden`.
     """
+    show, seen = watch or (None, None)
     shape = (calibration.sizes["asset"], TILE)
     per_day = paths.steps // paths.horizon_days
     days = _days(calibration, paths.horizon_days, per_day)
@@ -269,7 +282,6 @@ def _tiles(
         gap = np.empty((len(jumps.size), 3), "i8")
         before, landing = np.empty(len(gap)), np.empty(len(gap))
         n_gaps = 0
-        seen = StepStates(paths.steps, shape) if watch else None
         if riding:
             riding.begin_tile(len(jumps.size))
         widest = riding.stretch if riding else (low, high)
@@ -277,7 +289,7 @@ def _tiles(
             today, mixed = mixing.multipliers(chi_square[number], steps, day)
             root = np.sqrt(mixed)
             for step in range(number * per_day, (number + 1) * per_day):
-                own_low, own_high = seen.begin(step, last) if seen else widest
+                own_low, own_high = seen.begin(last) if seen else widest
                 diffuse(
                     next(today),
                     *next(reach),
@@ -308,8 +320,8 @@ def _tiles(
                 if riding:
                     riding.end_step(step + 1, last, low, high)
                 kept[:, step] = last[recorded]
-        if watch and seen:
-            watch(first, seen.joint_paths(jumps, min(n - first, TILE)))
+        if show and seen:
+            show(first, seen.joint_paths(jumps, min(n - first, TILE), riding))
         if riding:
             ridden.append((riding.low, riding.high, riding.last, riding.peg, *riding.gaps(first)))
         gap[:, 0] += first

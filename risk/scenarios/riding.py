@@ -14,15 +14,13 @@ import numpy as np
 import xarray as xr
 
 from risk.compiled import njit
-from risk.instruments import FLOOR
+from risk.drivers import UNBOUNDED, most_ridden
+from risk.instruments import FLOOR, LEAST
 from risk.scenarios.carry import Carry, basis_factor, check_pegs
 from risk.scenarios.draws import TILE, Paths
 
 #: Hours between ticks.
 _TICK_HOURS = 8.0
-
-#: A coin's worth of funding received never multiplies a price by more.
-_LEAST = 0.1
 
 #: Price moves that pull on a rate are cut at so many standard deviations.
 _FURTHEST = 4.0
@@ -51,10 +49,14 @@ class InstrumentPaths:
     calibration : Dataset (asset)
         With the funding variables of `risk.market.funding.calibrate_funding`.
     paths : Paths
+    shown : ndarray of int
+        The instruments whose states are kept for `seen`.
     """
 
-    def __init__(self, carry: Carry, calibration: xr.Dataset, paths: Paths) -> None:
-        self._carry, self._paths = carry, paths
+    def __init__(
+        self, carry: Carry, calibration: xr.Dataset, paths: Paths, shown: np.ndarray
+    ) -> None:
+        self._carry, self._paths, self._shown = carry, paths, shown
         assets = [str(name) for name in calibration["asset"].values]
         place = {name: i for i, name in enumerate(assets)}
         every = carry.instruments
@@ -146,6 +148,8 @@ class InstrumentPaths:
         self._before, self._landing = np.empty(most), np.empty(most)
         self._n_gaps = 0
         self._tick = 0
+        self._states: list[np.ndarray] = []
+        self._keep_state()
         # Drawn whatever the book holds: a tick's rows, the assets' basis shocks, the coins' turns.
         rows = self._residual.shape[1]
         self._pick = self._funding_stream.integers(0, rows, (len(self._ticks), TILE))
@@ -210,10 +214,38 @@ class InstrumentPaths:
             self._gap, self._before, self._landing, self._n_gaps,
         )  # fmt: skip
         self._open &= ~ends
+        self._keep_state()
         down[:], up[:] = last, last
         if is_tick:
             self._from[:] = last
             self._tick += 1
+
+    def _keep_state(self) -> None:
+        """Remember factor, funding paid and owed of the instruments shown."""
+        if len(self._shown):
+            parts = (self._factor, self._paid, self._owed)
+            self._states.append(np.stack([part[self._shown].T for part in parts], axis=2))
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether the instruments stand for the assets."""
+        return self._carry.as_assets
+
+    def seen(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The instruments' part of the joint paths of a tile's first `n` scenarios.
+
+        See the last four columns of `risk.drivers.JointPaths`.
+        """
+        steps = self._paths.steps
+        ends = self._ends[self._shown] - 1
+        if not len(self._shown):
+            none = np.empty((1, n, 0, 3))
+            return none, most_ridden(none), np.zeros(steps + 1, "i8"), ends
+        ride = np.ascontiguousarray(np.stack(self._states)[:, :n])
+        most = most_ridden(ride)
+        most[:, ends < steps, 1] = UNBOUNDED
+        state = np.searchsorted(sorted(self._bounds), np.arange(steps + 1), side="right")
+        return ride, most, state.astype("i8"), ends
 
     def _move_factors(self, step: int, is_tick: bool, ends: np.ndarray) -> None:
         """What basis and peg become after `step` steps, of the instruments they move."""
@@ -254,7 +286,7 @@ class InstrumentPaths:
 @njit(inline="always")
 def _ratio(x: float, factor: float, paid: float, owed: float) -> float:
     share = 1.0 + owed * x
-    y = factor * x / (share if share > _LEAST else _LEAST) - paid
+    y = factor * x / (share if share > LEAST else LEAST) - paid
     return y if y > FLOOR else FLOOR
 
 

@@ -7,12 +7,14 @@ from risk.liquidation.cross.book import (
     PoolOutcomes,
     PoolResults,
     add_pools,
+    among_shown,
     join_outcomes,
     leg_outcomes,
     live_pools,
     pool_outcomes,
     put_outcomes,
     read_pools,
+    shown_drivers,
     take_outcomes,
 )
 from risk.liquidation.cross.kept import check_outcomes, load_outcomes, load_results, save_outcomes
@@ -25,6 +27,7 @@ __all__ = [
     "PoolOutcomes",
     "PoolResults",
     "add_pools",
+    "among_shown",
     "check_outcomes",
     "join_outcomes",
     "leg_outcomes",
@@ -37,5 +40,6 @@ __all__ = [
     "put_outcomes",
     "read_pools",
     "save_outcomes",
+    "shown_drivers",
     "take_outcomes",
 ]

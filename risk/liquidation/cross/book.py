@@ -11,27 +11,35 @@ import pyarrow as pa
 import xarray as xr
 
 from risk.compiled import njit
-from risk.drivers import JointPaths, joint_bars, slice_drivers
+from risk.drivers import JointPaths, slice_drivers
+from risk.instruments import joint_record
 from risk.liquidation.columns import LIQUIDATED, STOPPED
-from risk.liquidation.cross.kernel import (
-    DIED,
-    TOUCHED,
-    Slopes,
-    dies_surely,
-    find_slopes,
-    is_far,
-    live,
-)
+from risk.liquidation.cross.bounds import Slopes, find_slopes, is_far
+from risk.liquidation.cross.kernel import DIED, TOUCHED, dies_surely, live
 from risk.liquidation.impact import Impact
-from risk.margin.excess import ASSET, BETA, ROW, SHARE, Packed, State, new_state, pack
-from risk.margin.pooling import build_pools, pooled_rows
+from risk.liquidation.terms import driver_places
+from risk.margin.excess import (
+    ALPHA,
+    APART,
+    ASSET,
+    BETA,
+    DRIVER,
+    INVERSE,
+    ROW,
+    SHARE,
+    Packed,
+    State,
+    new_state,
+    pack,
+)
+from risk.margin.pooling import build_pools, pooled_rows, rows_apart
 from risk.schema import BOOK
 
 #: What a position that closed has, in this order; USD.
 AMOUNTS = ("pnl", "venue_gain", "deficit", "market_cost", "liquidated_notional")
 
-#: Counted per scenario: pools liquidated as the cube has it, with lows and highs together, and
-#: however the assets move inside the frames.
+#: Counted per scenario, positions apart left out: pools liquidated as the cube has it, with lows
+#: and highs together, and however the assets move inside the frames.
 COUNTS = ("pools_liquidated", "pools_liquidated_together", "pools_liquidated_surely")
 
 #: Scenarios of a record whose joint paths are laid out at a time.
@@ -80,21 +88,26 @@ def results_of(outcomes: PoolOutcomes) -> PoolResults:
 
 
 def read_pools(book: pa.Table, assets: Sequence[str], impact: Impact | None = None) -> Packed:
-    """The pools of the priced cross-margined positions of a book.
+    """The pools of the priced cross-margined positions of a book, and the positions apart.
 
     Parameters
     ----------
     book : Table (position,)
         `risk.schema.BOOK`.
     assets : sequence of str
-        The drivers' assets.
+        The drivers: assets, then instruments. A position follows its instrument, or its asset where
+        there is none; coins follow their asset.
     impact : Impact, optional
         What closing costs; a pool moves no price and is moved by none.
     """
-    rows = pooled_rows(book)
+    single = rows_apart(book)
+    rows = np.union1d(pooled_rows(book), single).astype("i8")
     if not len(rows):
         book = BOOK.empty_table()  # a book without pools may lack what tells them apart
-    costs = None
+    costs = driver = None
+    if len(rows):
+        names = ["asset", "settle", "kind", "symbol"]
+        driver = driver_places(book.select(names).take(pa.array(rows)), assets)
     if impact is not None:
         part = book.select(["asset", "notional_usd"]).take(pa.array(rows))
         place = {name: i for i, name in enumerate(assets)}
@@ -102,7 +115,21 @@ def read_pools(book: pa.Table, assets: Sequence[str], impact: Impact | None = No
         notional = part["notional_usd"].to_numpy(zero_copy_only=False)
         alone = replace(impact, own=impact.own + impact.joint)
         costs = impact.waiting[asset] + alone.own_rate(asset, notional)
-    return pack(build_pools(book, rows, assets, costs))
+    return pack(build_pools(book, rows, assets, costs, driver, np.isin(rows, single)))
+
+
+def shown_drivers(pools: Packed) -> np.ndarray:
+    """The drivers that pools need to be shown, assets and instruments, ascending."""
+    return np.unique(pools.kinds[:, [ASSET, DRIVER]])
+
+
+def among_shown(pools: Packed, shown: np.ndarray) -> Packed:
+    """The same pools where only the drivers `shown` are there, renumbered."""
+    kinds = pools.kinds.copy()
+    for column in (ASSET, DRIVER):
+        kinds[:, column] = np.searchsorted(shown, kinds[:, column])
+    kinds.flags.writeable = pools.kinds.flags.writeable  # one compiled kernel for both
+    return pools._replace(kinds=kinds)
 
 
 def pool_outcomes(pools: Packed, drivers: xr.Dataset) -> PoolOutcomes:
@@ -110,7 +137,7 @@ def pool_outcomes(pools: Packed, drivers: xr.Dataset) -> PoolOutcomes:
     parts = []
     for start in range(0, drivers.sizes["scenario"], _AT_ONCE):
         some = slice_drivers(drivers, start, min(start + _AT_ONCE, drivers.sizes["scenario"]))
-        parts.append((start, live_pools(pools, joint_bars(some))))
+        parts.append((start, live_pools(pools, joint_record(some))))
     return join_outcomes(parts)
 
 
@@ -229,7 +256,7 @@ def position_legs(pools: Packed) -> np.ndarray:
 
 
 def leg_moves(pools: Packed, leg: int, last: np.ndarray) -> np.ndarray:
-    """P&L (scenario,) of a position in a pool that nothing happens to; `last` (asset, scenario)."""
+    """P&L (scenario,) of a position that nothing happens to; `last` (driver, scenario)."""
     out = np.zeros(last.shape[1])
     k = int(np.searchsorted(pools.start, leg, side="right")) - 1
     add_move(pools, k, leg, last, out)
@@ -237,12 +264,28 @@ def leg_moves(pools: Packed, leg: int, last: np.ndarray) -> np.ndarray:
 
 
 @njit
+def _gain(legs: np.ndarray, kinds: np.ndarray, i: int, last: np.ndarray, s: int) -> float:
+    """What leg `i` gains if nothing happens to it, USD; `last` (driver, scenario)."""
+    x, beta = last[kinds[i, ASSET], s], legs[i, BETA]
+    if kinds[i, DRIVER] == kinds[i, ASSET]:
+        return beta * (x - 1.0)
+    y = last[kinds[i, DRIVER], s]
+    if kinds[i, INVERSE] != 0:  # its coins are worth what the asset says
+        return legs[i, ALPHA] * (x / y - 1.0) + beta * (x - 1.0)
+    return beta * (y - 1.0)
+
+
+@njit
 def add_move(pools: Packed, k: int, i: int, last: np.ndarray, out: np.ndarray) -> None:
     """Add position `i`'s own move and its share of what the pool's other holdings gained."""
     legs, kinds = pools.legs, pools.kinds
-    price, beta = last[kinds[i, ASSET]], legs[i, BETA]
-    for s in range(len(out)):
-        out[s] += beta * (price[s] - 1.0)
+    if kinds[i, DRIVER] == kinds[i, ASSET] or kinds[i, INVERSE] == 0:
+        price, beta = last[kinds[i, DRIVER]], legs[i, BETA]
+        for s in range(len(out)):
+            out[s] += beta * (price[s] - 1.0)
+    else:
+        for s in range(len(out)):
+            out[s] += _gain(legs, kinds, i, last, s)
     for j in range(pools.start[k], pools.start[k + 1]):
         if kinds[j, ROW] < 0 and legs[j, BETA] != 0.0:
             price, beta = last[kinds[j, ASSET]], legs[i, SHARE] * legs[j, BETA]
@@ -271,7 +314,7 @@ def _add_outcomes(
     for r in range(len(outcomes.scenario)):
         s, i = outcomes.scenario[r], outcomes.leg[r]
         c, k = cell[i], pool_of[i]
-        moved = legs[i, BETA] * (last[kinds[i, ASSET], s] - 1.0)
+        moved = _gain(legs, kinds, i, last, s)
         for j in range(pools.start[k], pools.start[k + 1]):
             if kinds[j, ROW] < 0:
                 moved += legs[i, SHARE] * legs[j, BETA] * (last[kinds[j, ASSET], s] - 1.0)
@@ -324,7 +367,7 @@ def _live_all(
     for s in range(days.shape[1]):
         low, high, last = days[0, s], days[1, s], days[2, s]
         for k in range(len(pools.start) - 1):
-            if is_far(slopes, k, low, high):
+            if is_far(slopes, pools, k, paths, s, low, high):
                 continue
             code = live(pools, k, state, paths, s, low, high, last, out, status, True)
             if code & TOUCHED == 0:
@@ -340,7 +383,7 @@ def _live_all(
                 which[n, 0], which[n, 1] = s, i
                 amounts[n], statuses[n] = out[i], status[i]
                 n += 1
-            if code & DIED:
+            if code & DIED and pools.pool[k, APART] == 0.0:
                 counts[s, 0] += 1
                 code = live(pools, k, state, paths, s, low, high, last, out, status, False)
                 counts[s, 1] += code & DIED != 0

@@ -12,16 +12,8 @@ from risk.compiled import njit
 from risk.drivers import JointPaths
 from risk.liquidation.closing import close_positions
 from risk.liquidation.columns import LIQUIDATED, Gaps, Terms
-from risk.liquidation.cross.kernel import (
-    COULD_DIE,
-    DIED,
-    TOUCHED,
-    Slopes,
-    dies_surely,
-    find_slopes,
-    is_far,
-    live,
-)
+from risk.liquidation.cross.bounds import Slopes, find_slopes, is_far
+from risk.liquidation.cross.kernel import COULD_DIE, DIED, TOUCHED, dies_surely, live
 from risk.liquidation.terms import close_out_terms
 from risk.liquidation.walk import adverse_extremes
 from risk.margin.excess import (
@@ -171,7 +163,7 @@ def _compare(
         )
         for k in range(n_pools):
             code = 0
-            if not is_far(slopes, k, low, high):
+            if not is_far(slopes, pools, k, paths, s, low, high):
                 code = live(pools, k, state, paths, s, low, high, last, pooled, status, False)
             row = np.zeros(6)
             infected, saved = 0, 0

@@ -10,13 +10,21 @@ and their errors.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from risk.compiled import njit
-from risk.drivers import JointPaths
+from risk.drivers import AT_GAPS, AT_HIGH, AT_LAST, AT_LOW, JointPaths
 from risk.liquidation.columns import LIQUIDATED, STOPPED, SURVIVED
+from risk.liquidation.cross.bounds import (
+    FAILS,
+    LIVES,
+    corner,
+    ends,
+    must_die,
+    rides,
+    state_at,
+    survives,
+)
 from risk.margin.excess import (
     ALPHA,
     ASSET,
@@ -26,8 +34,13 @@ from risk.margin.excess import (
     CLOSING_FEE,
     COIN,
     COUNTED,
+    DRIVER,
     FEE,
     HERE,
+    HERE_ALPHA,
+    HERE_BETA,
+    HERE_MARK,
+    HERE_SIZE,
     INVERSE,
     IS_LOW,
     IS_OPEN,
@@ -40,15 +53,22 @@ from risk.margin.excess import (
     SIZE,
     STOP,
     THERE,
+    THERE_ALPHA,
+    THERE_BETA,
+    THERE_MARK,
+    THERE_SIZE,
     TO_HOLDER,
     Packed,
     State,
+    aim,
+    aim_leg,
     along,
+    arrive,
     excess,
     find_breach,
     is_breached,
     open_pool,
-    requirement,
+    worth,
 )
 
 # Columns of `out` (leg, column): USD; the P&L at the horizon.
@@ -58,148 +78,11 @@ PNL, VENUE, DEFICIT, COST, NOTIONAL = range(5)
 #: alone, and some leg has a result that is not its exposure times the move.
 DIED, COULD_DIE, TOUCHED = 1, 2, 4
 
-#: What the worst corner of a frame does: breaches the pool, hits a stop, nothing.
-_FAILS, _STOPS, _LIVES = 0, 1, 2
-
-
-@njit
-def survives(
-    pools: Packed, k: int, state: State, low: np.ndarray, high: np.ndarray
-) -> bool:  # fmt: skip
-    """Whether pool `k` lives, with no stop hit, wherever its assets are between low and high."""
-    return _corner(pools, k, state, low, high) == _LIVES
-
-
-@njit
-def _corner(pools: Packed, k: int, state: State, low: np.ndarray, high: np.ndarray) -> int:
-    """What the worst corner between low and high does to pool `k`."""
-    legs, kinds, tiers, now = pools.legs, pools.kinds, pools.tiers, state.legs
-    total, i, end, first = pools.pool[k, CASH], pools.start[k], pools.start[k + 1], pools.start[k]
-    stopped = False
-    while i < end:
-        a = kinds[i, ASSET]
-        down, up = low[a], high[a]
-        at_low, at_high = 0.0, 0.0
-        while i < end and kinds[i, ASSET] == a:
-            j = i - first
-            at_low += legs[i, COUNTED] * (now[j, NOW_ALPHA] + now[j, NOW_BETA] * down)
-            at_high += legs[i, COUNTED] * (now[j, NOW_ALPHA] + now[j, NOW_BETA] * up)
-            if now[j, IS_OPEN] != 0.0:
-                stopped |= legs[i, STOP] <= (-down if kinds[i, SIDE] == 0 else up)
-                at_low -= requirement(legs, kinds, tiers, i, down)[0]
-                at_high -= requirement(legs, kinds, tiers, i, up)[0]
-            i += 1
-        total += min(at_low, at_high)
-    return _FAILS if total <= 0.0 else _STOPS if stopped else _LIVES
-
-
-class Slopes(NamedTuple):
-    """Straight lines below what each pool has left over, one pair per pool and asset it is in."""
-
-    start: np.ndarray  # (pool + 1,) into the rows
-    left: np.ndarray  # (pool,) at the mark
-    asset: np.ndarray  # (row,)
-    lines: np.ndarray  # (row, column): change per unit of fall and of rise, nearest stops
-
-
-#: The lines hold from here to there.
-_LEAST, _MOST = 0.5, 2.0
-
-
-def find_slopes(pools: Packed) -> Slopes:
-    """Chords of the concave excess: they tell most pools apart that no price can reach."""
-    asset = pools.kinds[:, ASSET]
-    pool = np.repeat(np.arange(len(pools.start) - 1), np.diff(pools.start))
-    key = pool * (int(asset.max(initial=0)) + 1) + asset  # legs are sorted by pool and asset
-    _, first = np.unique(key, return_index=True)
-    start = np.searchsorted(pool[first], np.arange(len(pools.start)))
-    left, lines = pools.pool[:, CASH].copy(), np.zeros((len(first), 4))
-    _draw_lines(pools, np.append(first, len(key)), start, left, lines)
-    return Slopes(start.astype("i8"), left, asset[first], lines)
-
-
-@njit
-def _draw_lines(
-    pools: Packed, first: np.ndarray, start: np.ndarray, left: np.ndarray, lines: np.ndarray
-) -> None:
-    legs, kinds, tiers = pools.legs, pools.kinds, pools.tiers
-    for k in range(len(left)):
-        for r in range(start[k], start[k + 1]):
-            at = np.zeros(3)
-            lines[r, 2], lines[r, 3] = 0.0, np.inf
-            for i in range(first[r], first[r + 1]):
-                for n, x in enumerate((_LEAST, 1.0, _MOST)):
-                    at[n] += legs[i, COUNTED] * (legs[i, ALPHA] + legs[i, BETA] * x)
-                    if legs[i, SIZE] > 0.0:
-                        at[n] -= requirement(legs, kinds, tiers, i, x)[0]
-                if kinds[i, SIDE] == 0:
-                    lines[r, 2] = max(lines[r, 2], -legs[i, STOP])
-                else:
-                    lines[r, 3] = min(lines[r, 3], legs[i, STOP])
-            left[k] += at[1]
-            lines[r, 0] = (at[0] - at[1]) / (1.0 - _LEAST)
-            lines[r, 1] = (at[2] - at[1]) / (_MOST - 1.0)
-
-
-@njit
-def is_far(slopes: Slopes, k: int, low: np.ndarray, high: np.ndarray) -> bool:
-    """Whether the lines alone show that pool `k` lives, with no stop hit."""
-    asset, lines, total = slopes.asset, slopes.lines, slopes.left[k]
-    for r in range(slopes.start[k], slopes.start[k + 1]):
-        down, up = low[asset[r]], high[asset[r]]
-        if down < _LEAST or up > _MOST or down <= lines[r, 2] or up >= lines[r, 3]:
-            return False
-        total += min(0.0, min((1.0 - down) * lines[r, 0], (up - 1.0) * lines[r, 1]))
-    return total > 0.0
-
-
-@njit
-def _must_die(pools: Packed, k: int, state: State, low: np.ndarray, high: np.ndarray) -> bool:
-    """Whether pool `k` dies on every joint path that visits each asset's low and high.
-
-    When one asset is at its worse end, the others help as much as they ever can. Stops are left
-    out.
-    """
-    kinds = pools.kinds
-    first, end = pools.start[k], pools.start[k + 1]
-    best = pools.pool[k, CASH]
-    for i in range(first, end):
-        best += _helps(pools, state, i, i - first, low, high)
-    i = first
-    while i < end:
-        a = kinds[i, ASSET]
-        at_low, at_high, help_ = 0.0, 0.0, 0.0
-        while i < end and kinds[i, ASSET] == a:
-            j = i - first
-            at_low += _left(pools, state, i, j, low[a])
-            at_high += _left(pools, state, i, j, high[a])
-            help_ += _helps(pools, state, i, j, low, high)
-            i += 1
-        if is_breached(pools, k, best - help_ + min(at_low, at_high)):
-            return True
-    return False
-
-
-@njit
-def _left(pools: Packed, state: State, i: int, j: int, x: float) -> float:
-    legs, kinds, tiers, now = pools.legs, pools.kinds, pools.tiers, state.legs
-    value = legs[i, COUNTED] * (now[j, NOW_ALPHA] + now[j, NOW_BETA] * x)
-    return value - requirement(legs, kinds, tiers, i, x)[0] if now[j, IS_OPEN] != 0.0 else value
-
-
-@njit
-def _helps(
-    pools: Packed, state: State, i: int, j: int, low: np.ndarray, high: np.ndarray
-) -> float:  # fmt: skip
-    kinds = pools.kinds
-    a = kinds[i, ASSET]
-    return max(_left(pools, state, i, j, low[a]), _left(pools, state, i, j, high[a]))
-
 
 @njit
 def _close(
-    pools: Packed, k: int, state: State, there: np.ndarray, t: float, last: np.ndarray,
-    out: np.ndarray, status: np.ndarray,
+    pools: Packed, k: int, state: State, t: float, last: np.ndarray, out: np.ndarray,
+    status: np.ndarray,
 ) -> None:  # fmt: skip
     """Liquidate everything that is open, and settle the pool.
 
@@ -208,31 +91,31 @@ def _close(
     currencies it lies in, and moves with them.
     """
     legs, kinds, now, coin = pools.legs, pools.kinds, state.legs, state.places[COIN]
-    first, end, here = pools.start[k], pools.start[k + 1], state.places[HERE]
-    worth, counted, fees = pools.pool[k, CASH], pools.pool[k, CASH], 0.0
+    first, end = pools.start[k], pools.start[k + 1]
+    here, there = state.places[HERE], state.places[THERE]
+    total, counted, fees = pools.pool[k, CASH], pools.pool[k, CASH], 0.0
     dollars = pools.pool[k, CASH]
     for i in range(first, end):
         j, a = i - first, kinds[i, ASSET]
-        x = along(here[a], there[a], t)
-        value = now[j, NOW_ALPHA] + now[j, NOW_BETA] * x
+        value = worth(now, j, t)
         cost = 0.0
         if now[j, IS_OPEN] != 0.0:
-            size = legs[i, SIZE] * (1.0 if kinds[i, INVERSE] != 0 else x)
+            size = legs[i, SIZE] * along(now[j, HERE_SIZE], now[j, THERE_SIZE], t)
             cost = legs[i, CLOSING_FEE] * size
             fees += legs[i, FEE] * size
             now[j, PAID] += cost
             now[j, CLOSED] = size
             status[i] = LIQUIDATED
-        worth += value - cost
+        total += value - cost
         counted += legs[i, COUNTED] * value - cost
         if kinds[i, INVERSE] != 0:
             coin[a] += value - cost
         else:
             dollars += value - cost
-    short, venue = max(-worth, 0.0), 0.0
-    if worth > 0.0:
+    short, venue = max(-total, 0.0), 0.0
+    if total > 0.0:
         is_returned = pools.pool[k, TO_HOLDER] != 0.0
-        venue = min(fees if is_returned else max(counted, 0.0), worth)
+        venue = min(fees if is_returned else max(counted, 0.0), total)
     kept, base = max(dollars, 0.0), max(dollars, 0.0)
     for i in range(first, end):
         a = kinds[i, ASSET]
@@ -240,19 +123,19 @@ def _close(
             base += coin[a]
             kept += coin[a] * (last[a] / along(here[a], there[a], t))
         coin[a] = 0.0
-    left = max(worth, 0.0) - venue
+    left = max(total, 0.0) - venue
     final = left * (kept / base) if base > 0.0 else 0.0
-    _share_out(pools, k, state, there, t, final, venue, short, out)
+    _share_out(pools, k, state, t, final, venue, short, out)
 
 
 @njit
 def _share_out(
-    pools: Packed, k: int, state: State, there: np.ndarray, t: float, final: float, venue: float,
-    short: float, out: np.ndarray,
+    pools: Packed, k: int, state: State, t: float, final: float, venue: float, short: float,
+    out: np.ndarray,
 ) -> None:  # fmt: skip
     """Give every position its own gain and its share of what belongs to the whole pool."""
     legs, kinds, now = pools.legs, pools.kinds, state.legs
-    first, end, here = pools.start[k], pools.start[k + 1], state.places[HERE]
+    first, end = pools.start[k], pools.start[k + 1]
     rest = final - pools.pool[k, CASH]
     for i in range(first, end):
         j = i - first
@@ -260,8 +143,7 @@ def _share_out(
         rest -= begun
         if kinds[i, ROW] < 0:
             continue
-        x = along(here[kinds[i, ASSET]], there[kinds[i, ASSET]], t)
-        own = now[j, NOW_ALPHA] + now[j, NOW_BETA] * x - begun
+        own = worth(now, j, t) - begun
         own -= now[j, PAID] if now[j, CLOSED] > 0.0 else 0.0
         out[i, PNL] = own
         rest -= own
@@ -275,82 +157,115 @@ def _share_out(
 
 @njit
 def _fire(
-    pools: Packed, k: int, state: State, i: int, x: float, status: np.ndarray
+    pools: Packed, k: int, state: State, i: int, t: float, has_landed: bool, status: np.ndarray
 ) -> None:  # fmt: skip
     """Close position `i` by its stop; what it is worth stays in the pool."""
     legs, kinds, now = pools.legs, pools.kinds, state.legs
-    j = i - pools.start[k]
-    cost = legs[i, CLOSING_FEE] * legs[i, SIZE] * (1.0 if kinds[i, INVERSE] != 0 else x)
-    worth = now[j, NOW_ALPHA] + now[j, NOW_BETA] * x - cost
-    now[j, NOW_ALPHA] = 0.0 if kinds[i, INVERSE] != 0 else worth
-    now[j, NOW_BETA] = worth / x if kinds[i, INVERSE] != 0 else 0.0
-    now[j, IS_OPEN], now[j, PAID], status[i] = 0.0, cost, STOPPED
+    j, inverse = i - pools.start[k], kinds[i, INVERSE] != 0
+    beta = along(now[j, HERE_BETA], now[j, THERE_BETA], t)
+    size = along(now[j, HERE_SIZE], now[j, THERE_SIZE], t)
+    if not has_landed:  # its mark is at the stop to the last digit
+        level = abs(legs[i, STOP])
+        if not inverse:
+            beta = level - along(
+                now[j, HERE_SIZE] - now[j, HERE_BETA], now[j, THERE_SIZE] - now[j, THERE_BETA], t
+            )
+            size = level
+        elif now[j, HERE_SIZE] == 1.0 and now[j, THERE_SIZE] == 1.0:
+            beta = level
+    alpha = along(now[j, HERE_ALPHA], now[j, THERE_ALPHA], t)
+    cost = legs[i, CLOSING_FEE] * legs[i, SIZE] * size
+    _realise(pools, i, j, state, now[j, NOW_ALPHA] * alpha + now[j, NOW_BETA] * beta - cost, beta)
+    now[j, PAID], status[i] = cost, STOPPED
+
+
+@njit
+def _realise(pools: Packed, i: int, j: int, state: State, value: float, coin: float) -> None:
+    """Turn position `i` into what it is worth, in dollars or in coin at this ratio."""
+    now, inverse = state.legs, pools.kinds[i, INVERSE] != 0
+    now[j, NOW_ALPHA] = 0.0 if inverse else value
+    now[j, NOW_BETA] = value / coin if inverse else 0.0
+    now[j, IS_OPEN] = 0.0
 
 
 @njit
 def _drift(
-    pools: Packed, k: int, state: State, there: np.ndarray, last: np.ndarray, out: np.ndarray,
-    status: np.ndarray,
+    pools: Packed, k: int, state: State, last: np.ndarray, out: np.ndarray, status: np.ndarray
 ) -> bool:  # fmt: skip
-    """Move every asset to `there` on a straight line; whether the pool is liquidated on the way."""
+    """Move where the pool aims, on a straight line; whether it is liquidated on the way."""
     legs, kinds, now = pools.legs, pools.kinds, state.legs
-    here, first, end = state.places[HERE], pools.start[k], pools.start[k + 1]
+    first, end = pools.start[k], pools.start[k + 1]
     begin = 0.0
     while True:
         to, who = 1.0, -1
         for i in range(first, end):
-            a = kinds[i, ASSET]
-            if now[i - first, IS_OPEN] == 0.0 or legs[i, STOP] == np.inf:
+            j = i - first
+            if now[j, IS_OPEN] == 0.0 or legs[i, STOP] == np.inf:
                 continue
             sign = -1.0 if kinds[i, SIDE] == 0 else 1.0
-            if sign * there[a] >= legs[i, STOP]:
-                way = sign * (there[a] - here[a])
-                t = (legs[i, STOP] - sign * here[a]) / way if way > 0.0 else begin
+            if sign * now[j, THERE_MARK] >= legs[i, STOP]:
+                way = sign * (now[j, THERE_MARK] - now[j, HERE_MARK])
+                t = (legs[i, STOP] - sign * now[j, HERE_MARK]) / way if way > 0.0 else begin
                 t = min(max(t, begin), 1.0)
                 if who < 0 or t < to:
                     to, who = t, i
-        if is_breached(pools, k, excess(pools, k, state, there, to)[0]):
-            t = find_breach(pools, k, state, there, begin, to)
-            _close(pools, k, state, there, t, last, out, status)
+        if is_breached(pools, k, excess(pools, k, state, to)[0]):
+            t = find_breach(pools, k, state, begin, to)
+            _close(pools, k, state, t, last, out, status)
             return True
         if who < 0:
             break
-        _fire(pools, k, state, who, abs(legs[who, STOP]), status)
+        _fire(pools, k, state, who, to, False, status)
         begin = to
-        if is_breached(pools, k, excess(pools, k, state, there, begin)[0]):
-            _close(pools, k, state, there, begin, last, out, status)
+        if is_breached(pools, k, excess(pools, k, state, begin)[0]):
+            _close(pools, k, state, begin, last, out, status)
             return True
-    _go(pools, k, state, there)
+    arrive(pools, k, state)
     return False
 
 
 @njit
 def _jump(
-    pools: Packed, k: int, state: State, there: np.ndarray, last: np.ndarray, out: np.ndarray,
-    status: np.ndarray,
+    pools: Packed, k: int, state: State, last: np.ndarray, out: np.ndarray, status: np.ndarray
 ) -> bool:  # fmt: skip
-    """Land every asset at `there`; whether the pool is liquidated there."""
+    """Land where the pool aims, at once; whether it is liquidated there."""
     legs, kinds, now = pools.legs, pools.kinds, state.legs
-    if not is_breached(pools, k, excess(pools, k, state, there, 1.0)[0]):
+    if not is_breached(pools, k, excess(pools, k, state, 1.0)[0]):
         fired = False
         for i in range(pools.start[k], pools.start[k + 1]):
-            x = there[kinds[i, ASSET]]
+            j = i - pools.start[k]
+            x = now[j, THERE_MARK]
             u = -x if kinds[i, SIDE] == 0 else x
-            if now[i - pools.start[k], IS_OPEN] != 0.0 and legs[i, STOP] <= u:
-                _fire(pools, k, state, i, x, status)
+            if now[j, IS_OPEN] != 0.0 and legs[i, STOP] <= u:
+                _fire(pools, k, state, i, 1.0, True, status)
                 fired = True
-        _go(pools, k, state, there)
-        if not (fired and is_breached(pools, k, excess(pools, k, state, there, 1.0)[0])):
+        arrive(pools, k, state)
+        if not (fired and is_breached(pools, k, excess(pools, k, state, 1.0)[0])):
             return False
-    _close(pools, k, state, there, 1.0, last, out, status)
+    _close(pools, k, state, 1.0, last, out, status)
     return True
 
 
 @njit
-def _go(pools: Packed, k: int, state: State, there: np.ndarray) -> None:
-    kinds, here = pools.kinds, state.places[HERE]
-    for i in range(pools.start[k], pools.start[k + 1]):
-        here[kinds[i, ASSET]] = there[kinds[i, ASSET]]
+def _turn(
+    pools: Packed, k: int, state: State, paths: JointPaths, s: int, f: int
+) -> bool:  # fmt: skip
+    """Aim at what the instruments do after frame `f`; whether they do anything to this pool."""
+    n = len(paths.ride_state)
+    if n == 0 or paths.ride_state[f + 1] == paths.ride_state[f] or not rides(pools, k):
+        return False
+    aim(pools, k, state, state.places[HERE], paths, paths.ride_state[f + 1], s)
+    return True
+
+
+@njit
+def _settle(pools: Packed, k: int, state: State, paths: JointPaths, f: int) -> None:
+    """Settle the positions whose instrument ends with frame `f`, where they are."""
+    kinds, now, first = pools.kinds, state.legs, pools.start[k]
+    for i in range(first, pools.start[k + 1]):
+        j, r = i - first, kinds[i, DRIVER] - paths.low.shape[2]
+        if r >= 0 and now[j, IS_OPEN] != 0.0 and paths.ride_end[r] == f:
+            _realise(pools, i, j, state, worth(now, j, 0.0), now[j, HERE_BETA])
 
 
 @njit
@@ -360,21 +275,28 @@ def _frame(
 ) -> bool:  # fmt: skip
     """One frame by the rule; whether the pool is liquidated in it."""
     low, high = paths.low[s, f], paths.high[s, f]
-    at_low = excess(pools, k, state, low, 1.0)[0]
-    at_high = excess(pools, k, state, high, 1.0)[0]
+    aim(pools, k, state, low, paths, state_at(paths, f, AT_LOW), s)
+    at_low = excess(pools, k, state, 1.0)[0]
+    aim(pools, k, state, high, paths, state_at(paths, f, AT_HIGH), s)
+    at_high = excess(pools, k, state, 1.0)[0]
     for turn in range(2):
         if (turn == 0) == (at_low <= at_high):
-            points, extreme = paths.falls, low
+            points, extreme, at, gaps = paths.falls, low, AT_LOW, AT_GAPS
         else:
-            points, extreme = paths.rises, high
+            points, extreme, at = paths.rises, high, AT_HIGH
+            gaps = AT_GAPS + 2 * paths.falls.shape[1]
         for g in range(points.shape[1]):
-            if _drift(pools, k, state, points[0, g, s, f], last, out, status):
+            aim(pools, k, state, points[0, g, s, f], paths, state_at(paths, f, gaps + 2 * g), s)
+            if _drift(pools, k, state, last, out, status):
                 return True
-            if _jump(pools, k, state, points[1, g, s, f], last, out, status):
+            aim(pools, k, state, points[1, g, s, f], paths, state_at(paths, f, gaps + 2 * g + 1), s)
+            if _jump(pools, k, state, last, out, status):
                 return True
-        if _drift(pools, k, state, extreme, last, out, status):
+        aim(pools, k, state, extreme, paths, state_at(paths, f, at), s)
+        if _drift(pools, k, state, last, out, status):
             return True
-    return _drift(pools, k, state, paths.last[s, f], last, out, status)
+    aim(pools, k, state, paths.last[s, f], paths, state_at(paths, f, AT_LAST), s)
+    return _drift(pools, k, state, last, out, status)
 
 
 @njit
@@ -384,9 +306,9 @@ def _worst_frame(
 ) -> bool:  # fmt: skip
     """One frame with every asset at its worse end at once; whether the pool is liquidated in it."""
     kinds = pools.kinds
-    low, high, there = paths.low[s, f], paths.high[s, f], state.places[THERE]
+    low, high = paths.low[s, f], paths.high[s, f]
     first, end = pools.start[k], pools.start[k + 1]
-    _find_worse(pools, k, state, low, high)
+    _find_worse(pools, k, state, paths, s, f)
     most = max(paths.falls.shape[1], paths.rises.shape[1])
     for turn in range(2):
         for g in range(most):
@@ -395,62 +317,69 @@ def _worst_frame(
                     a = kinds[i, ASSET]
                     is_low = (state.places[IS_LOW, a] != 0.0) == (turn == 0)
                     points = paths.falls if is_low else paths.rises
+                    gaps = AT_GAPS if is_low else AT_GAPS + 2 * paths.falls.shape[1]
                     n = points.shape[1]
                     # Fewer gaps than others come last; until then the asset waits at its first.
                     if n == 0:
-                        there[a] = low[a] if is_low else high[a]
+                        x, at = (low[a], AT_LOW) if is_low else (high[a], AT_HIGH)
                     elif g < most - n:
-                        there[a] = points[0, 0, s, f, a]
+                        x, at = points[0, 0, s, f, a], gaps
                     else:
-                        there[a] = points[landing, g - (most - n), s, f, a]
-                if landing == 0 and _drift(pools, k, state, there, last, out, status):
+                        mine = g - (most - n)
+                        x, at = points[landing, mine, s, f, a], gaps + 2 * mine + landing
+                    aim_leg(pools, i, i - first, state, x, paths, state_at(paths, f, at), s)
+                if landing == 0 and _drift(pools, k, state, last, out, status):
                     return True
-                if landing == 1 and _jump(pools, k, state, there, last, out, status):
+                if landing == 1 and _jump(pools, k, state, last, out, status):
                     return True
         for i in range(first, end):
             a = kinds[i, ASSET]
             is_low = (state.places[IS_LOW, a] != 0.0) == (turn == 0)
-            there[a] = low[a] if is_low else high[a]
-        if _drift(pools, k, state, there, last, out, status):
+            x, at = (low[a], AT_LOW) if is_low else (high[a], AT_HIGH)
+            aim_leg(pools, i, i - first, state, x, paths, state_at(paths, f, at), s)
+        if _drift(pools, k, state, last, out, status):
             return True
-    return _drift(pools, k, state, paths.last[s, f], last, out, status)
+    aim(pools, k, state, paths.last[s, f], paths, state_at(paths, f, AT_LAST), s)
+    return _drift(pools, k, state, last, out, status)
 
 
 @njit
-def _find_worse(pools: Packed, k: int, state: State, low: np.ndarray, high: np.ndarray) -> None:
+def _find_worse(pools: Packed, k: int, state: State, paths: JointPaths, s: int, f: int) -> None:
     """Mark the assets that leave pool `k` less at their low than at their high."""
     kinds, first, end = pools.kinds, pools.start[k], pools.start[k + 1]
     i = first
     while i < end:
         a, more = kinds[i, ASSET], 0.0
         while i < end and kinds[i, ASSET] == a:
-            more += _left(pools, state, i, i - first, high[a])
-            more -= _left(pools, state, i, i - first, low[a])
+            at_low, at_high = ends(pools, state, i, i - first, paths, s, f)
+            more += at_high
+            more -= at_low
             i += 1
         state.places[IS_LOW, a] = 1.0 if more >= 0.0 else 0.0
 
 
 @njit
-def _land(pools: Packed, k: int, state: State, paths: JointPaths, g: int) -> bool:
-    """Put where jump `g` takes the pool's assets into `there`; whether it moves any of them."""
-    kinds = pools.kinds
-    here, there = state.places[HERE], state.places[THERE]
-    moved = False
-    for i in range(pools.start[k], pools.start[k + 1]):
+def _land(
+    pools: Packed, k: int, state: State, paths: JointPaths, s: int, f: int, g: int
+) -> bool:  # fmt: skip
+    """Aim at where jump `g` after frame `f` lands; whether it moves any of the pool's assets."""
+    kinds, here, first = pools.kinds, state.places[HERE], pools.start[k]
+    at, x, moved = state_at(paths, f, AT_LAST), 0.0, False
+    for i in range(first, pools.start[k + 1]):
         a = kinds[i, ASSET]
-        if i > pools.start[k] and kinds[i - 1, ASSET] == a:
-            continue
-        there[a] = here[a]
-        low, high = paths.jump_start[g], paths.jump_start[g + 1]
-        while low < high:
-            middle = (low + high) >> 1
-            if paths.jump_asset[middle] < a:
-                low = middle + 1
-            else:
-                high = middle
-        if low < paths.jump_start[g + 1] and paths.jump_asset[low] == a:
-            there[a] = paths.jump_to[low]
-            moved = True
+        if i == first or kinds[i - 1, ASSET] != a:
+            x = here[a]
+            low, high = paths.jump_start[g], paths.jump_start[g + 1]
+            while low < high:
+                middle = (low + high) >> 1
+                if paths.jump_asset[middle] < a:
+                    low = middle + 1
+                else:
+                    high = middle
+            if low < paths.jump_start[g + 1] and paths.jump_asset[low] == a:
+                x = paths.jump_to[low]
+                moved = True
+        aim_leg(pools, i, i - first, state, x, paths, at, s)
     return moved
 
 
@@ -469,21 +398,22 @@ def live(
         `DIED`, `COULD_DIE` and `TOUCHED`; 0 where every leg gained its exposure times the move and
         `out` and `status` were left alone.
     """
-    kinds, now = pools.kinds, state.legs
-    open_pool(pools, k, state)
-    if survives(pools, k, state, low, high):
+    now = state.legs
+    if survives(pools, k, paths, s, low, high):
         return 0
+    open_pool(pools, k, state)
     first, end = pools.start[k], pools.start[k + 1]
     for i in range(first, end):
         out[i, :] = 0.0
         status[i] = SURVIVED
     could, n_frames = False, paths.low.shape[1]
     for f in range(n_frames):
-        corner = _corner(pools, k, state, paths.low[s, f], paths.high[s, f])
-        if corner == _LIVES:
-            _go(pools, k, state, paths.last[s, f])
+        worst = corner(pools, k, state, paths, s, f)
+        if worst == LIVES:
+            aim(pools, k, state, paths.last[s, f], paths, state_at(paths, f, AT_LAST), s)
+            arrive(pools, k, state)
         else:
-            could |= corner == _FAILS
+            could |= worst == FAILS
             if is_worst:
                 died = _worst_frame(pools, k, state, paths, s, f, last, out, status)
             else:
@@ -492,18 +422,21 @@ def live(
                 return DIED | COULD_DIE | TOUCHED
         place = s * n_frames + f
         for g in range(paths.frame_start[place], paths.frame_start[place + 1]):
-            if _land(pools, k, state, paths, g) and _jump(
-                pools, k, state, state.places[THERE], last, out, status
-            ):
+            if _land(pools, k, state, paths, s, f, g) and _jump(pools, k, state, last, out, status):
                 return DIED | COULD_DIE | TOUCHED
+        if _turn(pools, k, state, paths, s, f):
+            if _jump(pools, k, state, last, out, status):
+                return DIED | COULD_DIE | TOUCHED
+            _settle(pools, k, state, paths, f)
     touched = False
     for i in range(first, end):
         touched |= status[i] == STOPPED
     if touched:
+        aim(pools, k, state, last, paths, state_at(paths, n_frames, AT_LAST), s)
         final = pools.pool[k, CASH]
         for i in range(first, end):
-            final += now[i - first, NOW_ALPHA] + now[i - first, NOW_BETA] * last[kinds[i, ASSET]]
-        _share_out(pools, k, state, last, 1.0, final, 0.0, 0.0, out)
+            final += worth(now, i - first, 1.0)
+        _share_out(pools, k, state, 1.0, final, 0.0, 0.0, out)
     return (COULD_DIE if could else 0) | (TOUCHED if touched else 0)
 
 
@@ -513,18 +446,22 @@ def dies_surely(pools: Packed, k: int, state: State, paths: JointPaths, s: int) 
     open_pool(pools, k, state)
     n_frames = paths.low.shape[1]
     for f in range(n_frames):
-        low, high, last = paths.low[s, f], paths.high[s, f], paths.last[s, f]
-        if not survives(pools, k, state, low, high) and (
-            _must_die(pools, k, state, low, high)
-            or is_breached(pools, k, excess(pools, k, state, last, 1.0)[0])
-        ):
+        worst = corner(pools, k, state, paths, s, f)
+        if worst != LIVES and must_die(pools, k, state, paths, s, f):
             return True
-        _go(pools, k, state, last)
+        aim(pools, k, state, paths.last[s, f], paths, state_at(paths, f, AT_LAST), s)
+        if worst != LIVES and is_breached(pools, k, excess(pools, k, state, 1.0)[0]):
+            return True
+        arrive(pools, k, state)
         place = s * n_frames + f
         for g in range(paths.frame_start[place], paths.frame_start[place + 1]):
-            if _land(pools, k, state, paths, g):
-                left = excess(pools, k, state, state.places[THERE], 1.0)[0]
-                if is_breached(pools, k, left):
+            if _land(pools, k, state, paths, s, f, g):
+                if is_breached(pools, k, excess(pools, k, state, 1.0)[0]):
                     return True
-                _go(pools, k, state, state.places[THERE])
+                arrive(pools, k, state)
+        if _turn(pools, k, state, paths, s, f):
+            if is_breached(pools, k, excess(pools, k, state, 1.0)[0]):
+                return True
+            arrive(pools, k, state)
+            _settle(pools, k, state, paths, f)
     return False

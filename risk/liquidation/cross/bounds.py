@@ -1,0 +1,251 @@
+"""Bounds: which pools no price of a scenario or a frame can reach, and which must die.
+
+They only save work, and count: what happens to a pool that may be reached is for the kernel.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from risk.compiled import njit
+from risk.drivers import AT_HIGH, AT_LOW, JointPaths
+from risk.margin.excess import (
+    ALPHA,
+    ASSET,
+    BETA,
+    CASH,
+    COUNTED,
+    DRIVER,
+    INVERSE,
+    IS_OPEN,
+    NOW_ALPHA,
+    NOW_BETA,
+    RATE,
+    SIDE,
+    SIZE,
+    STOP,
+    TABLE,
+    TEST_FEE,
+    Packed,
+    State,
+    coordinates,
+    is_breached,
+    requirement,
+    requirement_of,
+)
+
+#: What the worst corner of a frame does: breaches the pool, hits a stop (or nobody knows), nothing.
+FAILS, STOPS, LIVES = 0, 1, 2
+
+
+@njit
+def state_at(paths: JointPaths, f: int, point: int) -> int:
+    """State of the instruments in frame `f`, of a bar at one of its points."""
+    return paths.ride_state[f] if len(paths.ride_state) else point
+
+
+@njit
+def rides(pools: Packed, k: int) -> bool:
+    """Whether a leg of pool `k` follows an instrument."""
+    for i in range(pools.start[k], pools.start[k + 1]):
+        if pools.kinds[i, DRIVER] != pools.kinds[i, ASSET]:
+            return True
+    return False
+
+
+@njit
+def _pull(pools: Packed, i: int, paths: JointPaths, s: int, low: float, high: float) -> float:
+    """What its instrument can take from leg `i` in scenario `s` between low and high, USD.
+
+    Infinite where its mark might reach its stop.
+    """
+    legs, kinds = pools.legs, pools.kinds
+    r = kinds[i, DRIVER] - paths.low.shape[2]
+    factor, paid = paths.ride_most[s, r, 0], paths.ride_most[s, r, 1]
+    owed, least = paths.ride_most[s, r, 2], paths.ride_most[s, r, 3]
+    if legs[i, STOP] <= (-low * (1.0 - factor) if kinds[i, SIDE] == 0 else high * (1.0 + factor)):
+        return np.inf
+    rate = pools.tiers[kinds[i, TABLE], pools.tiers.shape[1] - 1, RATE] + legs[i, TEST_FEE]
+    if kinds[i, INVERSE] != 0:
+        value = abs(legs[i, ALPHA]) * (factor + owed * high) / least
+        return value + rate * legs[i, SIZE] * factor / least
+    value = abs(legs[i, BETA]) * (factor * high + paid)
+    return value + rate * legs[i, SIZE] * factor * high
+
+
+@njit
+def survives(
+    pools: Packed, k: int, paths: JointPaths, s: int, low: np.ndarray, high: np.ndarray
+) -> bool:  # fmt: skip
+    """Whether pool `k` lives, with no stop hit, wherever its assets are between low and high.
+
+    Nothing has happened to it yet.
+    """
+    legs, kinds, tiers = pools.legs, pools.kinds, pools.tiers
+    total, i, end = pools.pool[k, CASH], pools.start[k], pools.start[k + 1]
+    while i < end:
+        a = kinds[i, ASSET]
+        down, up = low[a], high[a]
+        at_low, at_high, pull = 0.0, 0.0, 0.0
+        while i < end and kinds[i, ASSET] == a:
+            at_low += legs[i, COUNTED] * (legs[i, ALPHA] + legs[i, BETA] * down)
+            at_high += legs[i, COUNTED] * (legs[i, ALPHA] + legs[i, BETA] * up)
+            if legs[i, SIZE] > 0.0:
+                if legs[i, STOP] <= (-down if kinds[i, SIDE] == 0 else up):
+                    return False
+                at_low -= requirement(legs, kinds, tiers, i, down)[0]
+                at_high -= requirement(legs, kinds, tiers, i, up)[0]
+                if kinds[i, DRIVER] != a:
+                    pull += _pull(pools, i, paths, s, down, up)
+            i += 1
+        total += min(at_low, at_high) - pull
+    return total > 0.0
+
+
+@njit
+def corner(pools: Packed, k: int, state: State, paths: JointPaths, s: int, f: int) -> int:
+    """What the worst corner of a frame does to pool `k`; of a bar with instruments unknown."""
+    if len(paths.ride_state) == 0 and rides(pools, k):
+        return STOPS  # what it does between the corners differs from leg to leg
+    legs, kinds, now = pools.legs, pools.kinds, state.legs
+    total, i, end, first = pools.pool[k, CASH], pools.start[k], pools.start[k + 1], pools.start[k]
+    stopped = False
+    low, high, at = paths.low[s, f], paths.high[s, f], state_at(paths, f, AT_LOW)
+    while i < end:
+        a = kinds[i, ASSET]
+        at_low, at_high = 0.0, 0.0
+        while i < end and kinds[i, ASSET] == a:
+            j = i - first
+            down, low_mark = _left(pools, state, i, j, low[a], paths, at, s)
+            up, high_mark = _left(pools, state, i, j, high[a], paths, at, s)
+            at_low += down
+            at_high += up
+            if now[j, IS_OPEN] != 0.0:
+                stopped |= legs[i, STOP] <= (-low_mark if kinds[i, SIDE] == 0 else high_mark)
+            i += 1
+        total += min(at_low, at_high)
+    return FAILS if total <= 0.0 else STOPS if stopped else LIVES
+
+
+class Slopes(NamedTuple):
+    """Straight lines below what each pool has left over, one pair per pool and asset it is in."""
+
+    start: np.ndarray  # (pool + 1,) into the rows
+    left: np.ndarray  # (pool,) at the mark
+    asset: np.ndarray  # (row,)
+    lines: np.ndarray  # (row, column): change per unit of fall and of rise, nearest stops
+
+
+#: The lines hold from here to there.
+_LEAST, _MOST = 0.5, 2.0
+
+
+def find_slopes(pools: Packed) -> Slopes:
+    """Chords of the concave excess: they tell most pools apart that no price can reach."""
+    asset = pools.kinds[:, ASSET]
+    pool = np.repeat(np.arange(len(pools.start) - 1), np.diff(pools.start))
+    key = pool * (int(asset.max(initial=0)) + 1) + asset  # legs are sorted by pool and asset
+    _, first = np.unique(key, return_index=True)
+    start = np.searchsorted(pool[first], np.arange(len(pools.start)))
+    left, lines = pools.pool[:, CASH].copy(), np.zeros((len(first), 4))
+    _draw_lines(pools, np.append(first, len(key)), start, left, lines)
+    return Slopes(start.astype("i8"), left, asset[first], lines)
+
+
+@njit
+def _draw_lines(
+    pools: Packed, first: np.ndarray, start: np.ndarray, left: np.ndarray, lines: np.ndarray
+) -> None:
+    legs, kinds, tiers = pools.legs, pools.kinds, pools.tiers
+    for k in range(len(left)):
+        for r in range(start[k], start[k + 1]):
+            at = np.zeros(3)
+            lines[r, 2], lines[r, 3] = 0.0, np.inf
+            for i in range(first[r], first[r + 1]):
+                for n, x in enumerate((_LEAST, 1.0, _MOST)):
+                    at[n] += legs[i, COUNTED] * (legs[i, ALPHA] + legs[i, BETA] * x)
+                    if legs[i, SIZE] > 0.0:
+                        at[n] -= requirement(legs, kinds, tiers, i, x)[0]
+                if kinds[i, SIDE] == 0:
+                    lines[r, 2] = max(lines[r, 2], -legs[i, STOP])
+                else:
+                    lines[r, 3] = min(lines[r, 3], legs[i, STOP])
+            left[k] += at[1]
+            lines[r, 0] = (at[0] - at[1]) / (1.0 - _LEAST)
+            lines[r, 1] = (at[2] - at[1]) / (_MOST - 1.0)
+
+
+@njit
+def is_far(
+    slopes: Slopes, pools: Packed, k: int, paths: JointPaths, s: int, low: np.ndarray,
+    high: np.ndarray,
+) -> bool:  # fmt: skip
+    """Whether the lines alone show that pool `k` lives, with no stop hit."""
+    asset, lines, total, kinds = slopes.asset, slopes.lines, slopes.left[k], pools.kinds
+    for r in range(slopes.start[k], slopes.start[k + 1]):
+        down, up = low[asset[r]], high[asset[r]]
+        if down < _LEAST or up > _MOST or down <= lines[r, 2] or up >= lines[r, 3]:
+            return False
+        total += min(0.0, min((1.0 - down) * lines[r, 0], (up - 1.0) * lines[r, 1]))
+    if total <= 0.0:
+        return False
+    for i in range(pools.start[k], pools.start[k + 1]):
+        a = kinds[i, ASSET]
+        if kinds[i, DRIVER] != a:
+            total -= _pull(pools, i, paths, s, low[a], high[a])
+    return total > 0.0
+
+
+@njit
+def must_die(pools: Packed, k: int, state: State, paths: JointPaths, s: int, f: int) -> bool:
+    """Whether pool `k` dies on every joint path that visits each asset's low and high.
+
+    When one asset is at its worse end, the others help as much as they ever can. Stops are left
+    out.
+    """
+    kinds = pools.kinds
+    first, end = pools.start[k], pools.start[k + 1]
+    best = pools.pool[k, CASH]
+    for i in range(first, end):
+        at_low, at_high = ends(pools, state, i, i - first, paths, s, f)
+        best += max(at_low, at_high)
+    i = first
+    while i < end:
+        a = kinds[i, ASSET]
+        all_low, all_high, help_ = 0.0, 0.0, 0.0
+        while i < end and kinds[i, ASSET] == a:
+            at_low, at_high = ends(pools, state, i, i - first, paths, s, f)
+            all_low += at_low
+            all_high += at_high
+            help_ += max(at_low, at_high)
+            i += 1
+        if is_breached(pools, k, best - help_ + min(all_low, all_high)):
+            return True
+    return False
+
+
+@njit
+def ends(
+    pools: Packed, state: State, i: int, j: int, paths: JointPaths, s: int, f: int
+) -> tuple[float, float]:  # fmt: skip
+    """What leg `i` leaves at the low and at the high of a frame, over its requirement."""
+    a = pools.kinds[i, ASSET]
+    low, high = paths.low[s, f, a], paths.high[s, f, a]
+    at_low, _ = _left(pools, state, i, j, low, paths, state_at(paths, f, AT_LOW), s)
+    at_high, _ = _left(pools, state, i, j, high, paths, state_at(paths, f, AT_HIGH), s)
+    return at_low, at_high
+
+
+@njit
+def _left(
+    pools: Packed, state: State, i: int, j: int, x: float, paths: JointPaths, at: int, s: int
+) -> tuple[float, float]:  # fmt: skip
+    """What leg `i` leaves over its requirement, and its mark."""
+    legs, kinds, now = pools.legs, pools.kinds, state.legs
+    alpha, beta, size, mark = coordinates(kinds, i, x, paths.ride, at, s, paths.low.shape[2])
+    value = legs[i, COUNTED] * (now[j, NOW_ALPHA] * alpha + now[j, NOW_BETA] * beta)
+    if now[j, IS_OPEN] != 0.0:
+        value -= requirement_of(legs, kinds, pools.tiers, i, size, beta)[0]
+    return value, mark
