@@ -138,8 +138,9 @@ def _live_once(
 class Calm(NamedTuple):
     """Pools that leave no deficit when diffusion takes them to their trigger.
 
-    No stops and no instruments, whose funding may be due at any moment; nothing counts for more than it is worth; and what every position requires exceeds
-    what closing it costs, between two prices.
+    No stops and no instruments, whose funding may be due at any moment; nothing counts for more
+    than it is worth; and what every position requires exceeds what closing it costs, between two
+    prices.
     """
 
     is_calm: np.ndarray  # (pool,)
