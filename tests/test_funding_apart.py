@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +16,13 @@ from risk.liquidation import build_ladders, position_outcomes, position_tails, w
 from risk.liquidation.cross import leg_outcomes, live_pools, read_pools
 from risk.margin.pooling import APART, folded, rows_apart
 from risk.margin.slopes import requirement_slopes
+from risk.pipeline.apart import mark_apart
+from risk.schema import CONTRACTS
 from tests.books import book_of, drivers_of, random_path, random_position
 from tests.cross_twin import Pool, live_pool
+from tests.makers import AS_OF, contract, position
 from tests.pools import ASSETS, MARK, paths_of
+from tests.test_cross_book import in_a_day
 from tests.test_cross_carry import (
     contract_of,
     drawn_frames,
@@ -136,3 +141,44 @@ def test_the_slope_of_a_requirement_is_that_of_the_twin_at_its_trigger(seed):
     values = [one.value(MARK)] + ([one.value(level)] if level is not None else [])
     rate = max(max(r for floor, r, _ in one.tiers if floor < v or floor == 0) for v in values)
     assert slope == pytest.approx(fee + (0.0 if one.entry_basis else rate))
+
+
+def night_of(tmp_path, **carry):
+    """As much of a night as the choice looks at."""
+    values = {"funding": True, "fold_below": 1e-5} | carry
+    scenarios = SimpleNamespace(carry=SimpleNamespace(**values), names=("historical", "stress"))
+    config = SimpleNamespace(
+        scenarios=scenarios, liquidation=SimpleNamespace(cascade=None), history=tmp_path,
+        horizon_days=1,
+    )  # fmt: skip
+    return SimpleNamespace(config=config, folder=tmp_path, as_of=AS_OF)
+
+
+def test_the_choice_is_each_positions_own(tmp_path):
+    """Law 2, for the method: rate times tonight's funding, whoever else is in the book."""
+    symbols = ["BTC/USDT:USDT", "BTC/USD:BTC", "BTC/USDT:USDT-251226", "ETH/USDT:USDT"]
+    rows = [
+        position(symbol=symbol, side=side, position_margin=1e7, position_id=f"{symbol} {side}")
+        for symbol in symbols
+        for side in ("long", "short")
+    ]
+    listed = [contract(symbol) for symbol in symbols]
+    for one in listed:
+        one["funding_rate"] = {"BTC": -1e-3, "ETH": 1e-6}[one["base"]]
+    contracts = pa.Table.from_pylist(listed, schema=CONTRACTS)
+    book = in_a_day(*rows)
+    assert book["status"].to_pylist() == ["ok"] * len(rows)
+    chosen = mark_apart(night_of(tmp_path), book, contracts)
+    symbol = np.array(book["symbol"].to_pylist())
+    is_mine = np.array([name.startswith("BTC") and "-" not in name for name in symbol])
+    slope = requirement_slopes(book)
+    np.testing.assert_array_equal(chosen[APART].to_numpy(), is_mine & (slope * 3e-3 >= 1e-5))
+    assert chosen[APART].to_numpy().sum() == 4
+    for gone in range(len(rows)):
+        kept = np.delete(np.arange(len(rows)), gone)
+        fewer = mark_apart(night_of(tmp_path), book.take(pa.array(kept)), contracts)
+        np.testing.assert_array_equal(fewer[APART].to_numpy(), chosen[APART].to_numpy()[kept])
+    for never in ({"fold_below": None}, {"funding": False}):
+        assert not len(rows_apart(mark_apart(night_of(tmp_path, **never), book, contracts)))
+    none = mark_apart(night_of(tmp_path, fold_below=0.5), book, contracts)
+    assert not len(rows_apart(none))
