@@ -142,12 +142,16 @@ def aim_leg(
 
 @njit
 def aim(
-    pools: Packed, k: int, state: State, x: np.ndarray, paths: JointPaths, at: int, s: int
+    pools: Packed, k: int, state: State, x: np.ndarray, ride: np.ndarray, at: int, s: int
 ) -> None:  # fmt: skip
     """Say where all legs of pool `k` go; `x` (asset,)."""
-    first = pools.start[k]
+    kinds, now, there, first = pools.kinds, state.legs, state.places[THERE], pools.start[k]
+    n_assets = len(x)
     for i in range(first, pools.start[k + 1]):
-        aim_leg(pools, i, i - first, state, x[pools.kinds[i, ASSET]], paths, at, s)
+        j, to = i - first, x[kinds[i, ASSET]]
+        a, b, q, m = coordinates(kinds, i, to, ride, at, s, n_assets)
+        now[j, THERE_ALPHA], now[j, THERE_BETA], now[j, THERE_SIZE], now[j, THERE_MARK] = a, b, q, m
+        there[kinds[i, ASSET]] = to
 
 
 @njit

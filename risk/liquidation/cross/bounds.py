@@ -56,18 +56,19 @@ def rides(pools: Packed, k: int) -> bool:
 
 
 @njit
-def _pull(pools: Packed, i: int, paths: JointPaths, s: int, low: float, high: float) -> float:
+def _pull(
+    legs: np.ndarray, kinds: np.ndarray, tiers: np.ndarray, i: int, most: np.ndarray, s: int,
+    n_assets: int, low: float, high: float,
+) -> float:  # fmt: skip
     """What its instrument can take from leg `i` in scenario `s` between low and high, USD.
 
     Infinite where its mark might reach its stop.
     """
-    legs, kinds = pools.legs, pools.kinds
-    r = kinds[i, DRIVER] - paths.low.shape[2]
-    factor, paid = paths.ride_most[s, r, 0], paths.ride_most[s, r, 1]
-    owed, least = paths.ride_most[s, r, 2], paths.ride_most[s, r, 3]
+    r = kinds[i, DRIVER] - n_assets
+    factor, paid, owed, least = most[s, r, 0], most[s, r, 1], most[s, r, 2], most[s, r, 3]
     if legs[i, STOP] <= (-low * (1.0 - factor) if kinds[i, SIDE] == 0 else high * (1.0 + factor)):
         return np.inf
-    rate = pools.tiers[kinds[i, TABLE], pools.tiers.shape[1] - 1, RATE] + legs[i, TEST_FEE]
+    rate = tiers[kinds[i, TABLE], tiers.shape[1] - 1, RATE] + legs[i, TEST_FEE]
     if kinds[i, INVERSE] != 0:
         value = abs(legs[i, ALPHA]) * (factor + owed * high) / least
         return value + rate * legs[i, SIZE] * factor / least
@@ -84,6 +85,7 @@ def survives(
     Nothing has happened to it yet.
     """
     legs, kinds, tiers = pools.legs, pools.kinds, pools.tiers
+    most, n_assets = paths.ride_most, paths.low.shape[2]
     total, i, end = pools.pool[k, CASH], pools.start[k], pools.start[k + 1]
     while i < end:
         a = kinds[i, ASSET]
@@ -98,7 +100,7 @@ def survives(
                 at_low -= requirement(legs, kinds, tiers, i, down)[0]
                 at_high -= requirement(legs, kinds, tiers, i, up)[0]
                 if kinds[i, DRIVER] != a:
-                    pull += _pull(pools, i, paths, s, down, up)
+                    pull += _pull(legs, kinds, tiers, i, most, s, n_assets, down, up)
             i += 1
         total += min(at_low, at_high) - pull
     return total > 0.0
@@ -109,7 +111,8 @@ def corner(pools: Packed, k: int, state: State, paths: JointPaths, s: int, f: in
     """What the worst corner of a frame does to pool `k`; of a bar with instruments unknown."""
     if len(paths.ride_state) == 0 and rides(pools, k):
         return STOPS  # what it does between the corners differs from leg to leg
-    legs, kinds, now = pools.legs, pools.kinds, state.legs
+    legs, kinds, tiers, now = pools.legs, pools.kinds, pools.tiers, state.legs
+    ride, n_assets = paths.ride, paths.low.shape[2]
     total, i, end, first = pools.pool[k, CASH], pools.start[k], pools.start[k + 1], pools.start[k]
     stopped = False
     low, high, at = paths.low[s, f], paths.high[s, f], state_at(paths, f, AT_LOW)
@@ -118,8 +121,9 @@ def corner(pools: Packed, k: int, state: State, paths: JointPaths, s: int, f: in
         at_low, at_high = 0.0, 0.0
         while i < end and kinds[i, ASSET] == a:
             j = i - first
-            down, low_mark = _left(pools, state, i, j, low[a], paths, at, s)
-            up, high_mark = _left(pools, state, i, j, high[a], paths, at, s)
+            # Few arguments: handing whole records over for every leg would cost more than the sums.
+            down, low_mark = _left(legs, kinds, tiers, now, i, j, low[a], ride, at, s, n_assets)
+            up, high_mark = _left(legs, kinds, tiers, now, i, j, high[a], ride, at, s, n_assets)
             at_low += down
             at_high += up
             if now[j, IS_OPEN] != 0.0:
@@ -191,10 +195,11 @@ def is_far(
         total += min(0.0, min((1.0 - down) * lines[r, 0], (up - 1.0) * lines[r, 1]))
     if total <= 0.0:
         return False
+    legs, tiers, most, n_assets = pools.legs, pools.tiers, paths.ride_most, paths.low.shape[2]
     for i in range(pools.start[k], pools.start[k + 1]):
         a = kinds[i, ASSET]
         if kinds[i, DRIVER] != a:
-            total -= _pull(pools, i, paths, s, low[a], high[a])
+            total -= _pull(legs, kinds, tiers, i, most, s, n_assets, low[a], high[a])
     return total > 0.0
 
 
@@ -233,19 +238,23 @@ def ends(
     """What leg `i` leaves at the low and at the high of a frame, over its requirement."""
     a = pools.kinds[i, ASSET]
     low, high = paths.low[s, f, a], paths.high[s, f, a]
-    at_low, _ = _left(pools, state, i, j, low, paths, state_at(paths, f, AT_LOW), s)
-    at_high, _ = _left(pools, state, i, j, high, paths, state_at(paths, f, AT_HIGH), s)
+    legs, kinds, tiers, now = pools.legs, pools.kinds, pools.tiers, state.legs
+    ride, n_assets = paths.ride, paths.low.shape[2]
+    at = state_at(paths, f, AT_LOW)
+    at_low, _ = _left(legs, kinds, tiers, now, i, j, low, ride, at, s, n_assets)
+    at = state_at(paths, f, AT_HIGH)
+    at_high, _ = _left(legs, kinds, tiers, now, i, j, high, ride, at, s, n_assets)
     return at_low, at_high
 
 
 @njit
 def _left(
-    pools: Packed, state: State, i: int, j: int, x: float, paths: JointPaths, at: int, s: int
+    legs: np.ndarray, kinds: np.ndarray, tiers: np.ndarray, now: np.ndarray, i: int, j: int,
+    x: float, ride: np.ndarray, at: int, s: int, n_assets: int,
 ) -> tuple[float, float]:  # fmt: skip
     """What leg `i` leaves over its requirement, and its mark."""
-    legs, kinds, now = pools.legs, pools.kinds, state.legs
-    alpha, beta, size, mark = coordinates(kinds, i, x, paths.ride, at, s, paths.low.shape[2])
+    alpha, beta, size, mark = coordinates(kinds, i, x, ride, at, s, n_assets)
     value = legs[i, COUNTED] * (now[j, NOW_ALPHA] * alpha + now[j, NOW_BETA] * beta)
     if now[j, IS_OPEN] != 0.0:
-        value -= requirement_of(legs, kinds, pools.tiers, i, size, beta)[0]
+        value -= requirement_of(legs, kinds, tiers, i, size, beta)[0]
     return value, mark

@@ -254,7 +254,7 @@ def _turn(
     n = len(paths.ride_state)
     if n == 0 or paths.ride_state[f + 1] == paths.ride_state[f] or not rides(pools, k):
         return False
-    aim(pools, k, state, state.places[HERE], paths, paths.ride_state[f + 1], s)
+    aim(pools, k, state, state.places[HERE], paths.ride, paths.ride_state[f + 1], s)
     return True
 
 
@@ -275,9 +275,9 @@ def _frame(
 ) -> bool:  # fmt: skip
     """One frame by the rule; whether the pool is liquidated in it."""
     low, high = paths.low[s, f], paths.high[s, f]
-    aim(pools, k, state, low, paths, state_at(paths, f, AT_LOW), s)
+    aim(pools, k, state, low, paths.ride, state_at(paths, f, AT_LOW), s)
     at_low = excess(pools, k, state, 1.0)[0]
-    aim(pools, k, state, high, paths, state_at(paths, f, AT_HIGH), s)
+    aim(pools, k, state, high, paths.ride, state_at(paths, f, AT_HIGH), s)
     at_high = excess(pools, k, state, 1.0)[0]
     for turn in range(2):
         if (turn == 0) == (at_low <= at_high):
@@ -286,16 +286,26 @@ def _frame(
             points, extreme, at = paths.rises, high, AT_HIGH
             gaps = AT_GAPS + 2 * paths.falls.shape[1]
         for g in range(points.shape[1]):
-            aim(pools, k, state, points[0, g, s, f], paths, state_at(paths, f, gaps + 2 * g), s)
+            aim(
+                pools, k, state, points[0, g, s, f], paths.ride, state_at(paths, f, gaps + 2 * g), s
+            )
             if _drift(pools, k, state, last, out, status):
                 return True
-            aim(pools, k, state, points[1, g, s, f], paths, state_at(paths, f, gaps + 2 * g + 1), s)
+            aim(
+                pools,
+                k,
+                state,
+                points[1, g, s, f],
+                paths.ride,
+                state_at(paths, f, gaps + 2 * g + 1),
+                s,
+            )
             if _jump(pools, k, state, last, out, status):
                 return True
-        aim(pools, k, state, extreme, paths, state_at(paths, f, at), s)
+        aim(pools, k, state, extreme, paths.ride, state_at(paths, f, at), s)
         if _drift(pools, k, state, last, out, status):
             return True
-    aim(pools, k, state, paths.last[s, f], paths, state_at(paths, f, AT_LAST), s)
+    aim(pools, k, state, paths.last[s, f], paths.ride, state_at(paths, f, AT_LAST), s)
     return _drift(pools, k, state, last, out, status)
 
 
@@ -339,7 +349,7 @@ def _worst_frame(
             aim_leg(pools, i, i - first, state, x, paths, state_at(paths, f, at), s)
         if _drift(pools, k, state, last, out, status):
             return True
-    aim(pools, k, state, paths.last[s, f], paths, state_at(paths, f, AT_LAST), s)
+    aim(pools, k, state, paths.last[s, f], paths.ride, state_at(paths, f, AT_LAST), s)
     return _drift(pools, k, state, last, out, status)
 
 
@@ -410,7 +420,7 @@ def live(
     for f in range(n_frames):
         worst = corner(pools, k, state, paths, s, f)
         if worst == LIVES:
-            aim(pools, k, state, paths.last[s, f], paths, state_at(paths, f, AT_LAST), s)
+            aim(pools, k, state, paths.last[s, f], paths.ride, state_at(paths, f, AT_LAST), s)
             arrive(pools, k, state)
         else:
             could |= worst == FAILS
@@ -432,7 +442,7 @@ def live(
     for i in range(first, end):
         touched |= status[i] == STOPPED
     if touched:
-        aim(pools, k, state, last, paths, state_at(paths, n_frames, AT_LAST), s)
+        aim(pools, k, state, last, paths.ride, state_at(paths, n_frames, AT_LAST), s)
         final = pools.pool[k, CASH]
         for i in range(first, end):
             final += worth(now, i - first, 1.0)
@@ -449,7 +459,7 @@ def dies_surely(pools: Packed, k: int, state: State, paths: JointPaths, s: int) 
         worst = corner(pools, k, state, paths, s, f)
         if worst != LIVES and must_die(pools, k, state, paths, s, f):
             return True
-        aim(pools, k, state, paths.last[s, f], paths, state_at(paths, f, AT_LAST), s)
+        aim(pools, k, state, paths.last[s, f], paths.ride, state_at(paths, f, AT_LAST), s)
         if worst != LIVES and is_breached(pools, k, excess(pools, k, state, 1.0)[0]):
             return True
         arrive(pools, k, state)
