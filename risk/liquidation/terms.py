@@ -91,7 +91,8 @@ def close_out_terms(book: pa.Table, assets: Sequence[str], impact: Impact | None
     priced = pc.and_(pc.equal(book["status"], "ok"), alone)
     rows = np.flatnonzero(priced.to_numpy(zero_copy_only=False))
     rows = np.setdiff1d(rows, rows_apart(book), assume_unique=True)
-    priced = book.select(_COLUMNS)
+    # A replayed book has no labels: without instruments nobody asks for them.
+    priced = book.select([name for name in _COLUMNS if name in book.column_names])
     if len(rows) < book.num_rows:
         priced = priced.take(pa.array(rows))
 

@@ -14,7 +14,7 @@ from risk.compiled import njit
 from risk.drivers import JointPaths, slice_drivers
 from risk.instruments import joint_record
 from risk.liquidation.columns import LIQUIDATED, STOPPED
-from risk.liquidation.cross.bounds import Slopes, find_slopes, is_far
+from risk.liquidation.cross.bounds import Slopes, find_slopes, is_far, quiet_frames
 from risk.liquidation.cross.kernel import DIED, TOUCHED, dies_surely, live
 from risk.liquidation.impact import Impact
 from risk.liquidation.terms import driver_places
@@ -363,13 +363,16 @@ def _live_all(
         np.empty((256, 5)),
         np.empty(256, np.int8),
     )
-    n = 0
+    n, n_frames, box = 0, paths.low.shape[1], np.empty((2, days.shape[2]))
     for s in range(days.shape[1]):
         low, high, last = days[0, s], days[1, s], days[2, s]
         for k in range(len(pools.start) - 1):
             if is_far(slopes, pools, k, paths, s, low, high):
                 continue
-            code = live(pools, k, state, paths, s, low, high, last, out, status, True)
+            quiet = quiet_frames(slopes, pools, k, paths, s, box)
+            if quiet == n_frames:
+                continue
+            code = live(pools, k, state, paths, s, low, high, last, out, status, True, quiet)
             if code & TOUCHED == 0:
                 continue
             first, end = pools.start[k], pools.start[k + 1]
@@ -385,7 +388,7 @@ def _live_all(
                 n += 1
             if code & DIED and pools.pool[k, APART] == 0.0:
                 counts[s, 0] += 1
-                code = live(pools, k, state, paths, s, low, high, last, out, status, False)
+                code = live(pools, k, state, paths, s, low, high, last, out, status, False, quiet)
                 counts[s, 1] += code & DIED != 0
-                counts[s, 2] += dies_surely(pools, k, state, paths, s)
+                counts[s, 2] += dies_surely(pools, k, state, paths, s, quiet)
     return which, amounts, statuses, n

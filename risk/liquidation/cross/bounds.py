@@ -204,6 +204,36 @@ def is_far(
 
 
 @njit
+def quiet_frames(
+    slopes: Slopes, pools: Packed, k: int, paths: JointPaths, s: int, box: np.ndarray
+) -> int:
+    """How many of the first frames do nothing to pool `k`, as the lines alone show.
+
+    A frame that settles one of its positions is not among them. `box` (2, asset) is overwritten.
+    """
+    kinds, n_frames, n_assets = pools.kinds, paths.low.shape[1], paths.low.shape[2]
+    low, high = box[0], box[1]
+    for f in range(n_frames):
+        for r in range(slopes.start[k], slopes.start[k + 1]):
+            a = slopes.asset[r]
+            end = paths.last[s, f, a]
+            low[a], high[a] = min(paths.low[s, f, a], end), max(paths.high[s, f, a], end)
+        place = s * n_frames + f
+        for g in range(paths.frame_start[place], paths.frame_start[place + 1]):
+            for j in range(paths.jump_start[g], paths.jump_start[g + 1]):
+                a, x = paths.jump_asset[j], paths.jump_to[j]
+                low[a], high[a] = min(low[a], x), max(high[a], x)
+        if not is_far(slopes, pools, k, paths, s, low, high):
+            return f
+        if len(paths.ride_state):
+            for i in range(pools.start[k], pools.start[k + 1]):
+                rider = kinds[i, DRIVER] - n_assets
+                if rider >= 0 and paths.ride_end[rider] == f:
+                    return f
+    return n_frames
+
+
+@njit
 def must_die(pools: Packed, k: int, state: State, paths: JointPaths, s: int, f: int) -> bool:
     """Whether pool `k` dies on every joint path that visits each asset's low and high.
 

@@ -397,10 +397,13 @@ def _land(
 def live(
     pools: Packed, k: int, state: State, paths: JointPaths, s: int, low: np.ndarray,
     high: np.ndarray, last: np.ndarray, out: np.ndarray, status: np.ndarray, is_worst: bool,
+    quiet: int = 0,
 ) -> int:  # fmt: skip
     """Live pool `k` through scenario `s`, whose day has these extremes and this end (asset,).
 
-    `is_worst` says which rule orders the prices inside a frame.
+    `is_worst` says which rule orders the prices inside a frame. Nothing happens to the pool in the
+    first `quiet` frames, see `risk.liquidation.cross.bounds.quiet_frames`: it is taken up in the
+    last of them.
 
     Returns
     -------
@@ -417,7 +420,7 @@ def live(
         out[i, :] = 0.0
         status[i] = SURVIVED
     could, n_frames = False, paths.low.shape[1]
-    for f in range(n_frames):
+    for f in range(max(quiet - 1, 0), n_frames):
         worst = corner(pools, k, state, paths, s, f)
         if worst == LIVES:
             aim(pools, k, state, paths.last[s, f], paths.ride, state_at(paths, f, AT_LAST), s)
@@ -451,11 +454,16 @@ def live(
 
 
 @njit
-def dies_surely(pools: Packed, k: int, state: State, paths: JointPaths, s: int) -> bool:
-    """Whether pool `k` dies in scenario `s` however its assets move together inside the frames."""
+def dies_surely(
+    pools: Packed, k: int, state: State, paths: JointPaths, s: int, quiet: int = 0
+) -> bool:
+    """Whether pool `k` dies in scenario `s` however its assets move together inside the frames.
+
+    `quiet` is as for `live`.
+    """
     open_pool(pools, k, state)
     n_frames = paths.low.shape[1]
-    for f in range(n_frames):
+    for f in range(max(quiet - 1, 0), n_frames):
         worst = corner(pools, k, state, paths, s, f)
         if worst != LIVES and must_die(pools, k, state, paths, s, f):
             return True
