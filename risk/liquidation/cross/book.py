@@ -106,7 +106,9 @@ def read_pools(book: pa.Table, assets: Sequence[str], impact: Impact | None = No
         book = BOOK.empty_table()  # a book without pools may lack what tells them apart
     costs = driver = None
     if len(rows):
-        names = ["asset", "settle", "kind", "symbol"]
+        # A replayed book has no labels: without instruments nobody asks for them.
+        labels = ("asset", "settle", "kind", "symbol")
+        names = [name for name in labels if name in book.column_names]
         driver = driver_places(book.select(names).take(pa.array(rows)), assets)
     if impact is not None:
         part = book.select(["asset", "notional_usd"]).take(pa.array(rows))
