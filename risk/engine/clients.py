@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -39,11 +39,14 @@ class Workers:
         # One thread, so that they are started and stopped in the order that was asked for.
         self._thread = ThreadPoolExecutor(1, "workers")
         self._cluster: Future[LocalCluster] | None = None
+        self._settings = ExitStack()
 
     def start(self) -> None:
         """Begin to start them, unless that was done."""
         if self._cluster is None:
-            self._cluster = self._thread.submit(_local_cluster, self._n, self._preload)
+            self._cluster = self._thread.submit(
+                _local_cluster, self._n, self._preload, self._settings
+            )
 
     def cluster(self) -> LocalCluster:
         """The cluster they form, once all of them are there."""
@@ -82,7 +85,7 @@ class Workers:
     def stop(self) -> None:
         """Begin to stop them; they can be started again."""
         if self._cluster is not None:
-            self._thread.submit(_close, self._cluster)
+            self._thread.submit(_close, self._cluster, self._settings)
             self._cluster = None
 
     def close(self) -> None:
@@ -91,25 +94,34 @@ class Workers:
         self._thread.shutdown()
 
 
-def _local_cluster(n: int, preload: list[str]) -> LocalCluster:
+def _local_cluster(n: int, preload: list[str], kept: ExitStack) -> LocalCluster:
     import dask
     from distributed import LocalCluster
+    from distributed.utils import get_mp_context
 
-    settings = {"allowed-failures": _ALLOWED_FAILURES, "no-workers-timeout": _NO_WORKERS}
-    with dask.config.set({f"distributed.scheduler.{key}": it for key, it in settings.items()}):
-        return LocalCluster(
-            n_workers=n,
-            threads_per_worker=1,
-            preload=preload,
-            # Any free port: a second night on this machine must not trip over the first.
-            dashboard_address="127.0.0.1:0",
-            scheduler_kwargs={"dashboard": False},
-        )
+    settings = {
+        "scheduler.allowed-failures": _ALLOWED_FAILURES,
+        "scheduler.no-workers-timeout": _NO_WORKERS,
+        # Forked from a process that has imported what they need: once, and not by each of them.
+        "worker.multiprocessing-method": "forkserver",
+    }
+    # For as long as they live: a worker that dies is replaced in the same way.
+    kept.enter_context(dask.config.set({f"distributed.{key}": it for key, it in settings.items()}))
+    get_mp_context().set_forkserver_preload(["distributed", *preload])
+    return LocalCluster(
+        n_workers=n,
+        threads_per_worker=1,
+        preload=preload,
+        # Any free port: a second night on this machine must not trip over the first.
+        dashboard_address="127.0.0.1:0",
+        scheduler_kwargs={"dashboard": False},
+    )
 
 
-def _close(cluster: Future[LocalCluster]) -> None:
-    if cluster.exception() is None:
-        cluster.result().close()
+def _close(cluster: Future[LocalCluster], kept: ExitStack) -> None:
+    with kept:
+        if cluster.exception() is None:
+            cluster.result().close()
 
 
 @contextmanager

@@ -25,9 +25,12 @@ from risk.liquidation.columns import (
     Steps,
 )
 from risk.liquidation.gaps import correct_gaps, correct_steps
+from risk.liquidation.index import grain_of
 
 _ONE = np.uint64(1)
 _FEW = np.uint64(8)
+#: Scenarios between two requests for memory, and numbers of eight bytes in a line of the cache.
+_BUNCH, _LINE = 64, 8
 
 
 @njit
@@ -83,36 +86,66 @@ def _count_rungs(ladder, sums, extreme, bucket, scale, new):
         new[rank] += np.uint32(1)
 
 
+@njit(inline="always")
+def is_below(one, other, is_long):
+    """Whether adverse coordinate `one` is below `other`, both given by their bits.
+
+    Those of longs are negative and those of shorts positive, so their bits are in order, and whole
+    numbers are compared and counted in two instructions where fractions take five. A trigger that
+    is never reached, plus infinity, is beyond every price on both sides.
+    """
+    return one > other if is_long else one < other
+
+
 @njit
-def _look_up_rows(ladder, sums, extreme, code, order, row):
+def _climb(first, k, stop, e, is_long):
+    """The first rung beyond the price `e`: from `k` on, and up to `stop` or the ladder's last."""
+    stop = min(stop, np.uint64(len(first) - 1))
+    while stop - k > _FEW:
+        middle = (k + stop) >> _ONE
+        if is_below(e, first[middle], is_long):
+            stop = middle
+        else:
+            k = middle + _ONE
+    while not is_below(e, first[k], is_long):
+        k += _ONE
+    return k
+
+
+@njit(inline="always")
+def _look_up_rows(ladder, sums, extreme, code, order, row, is_long):
     """Write in `row` (scenario,) the row each scenario takes, by the ladder's index."""
-    n, first = len(extreme), sums.first
-    begin, end = np.uint64(sums.start[ladder]), np.uint64(sums.start[ladder + 1])
+    n, stride = len(extreme), sums.hot.shape[1]
+    begin, end = sums.start[ladder], sums.start[ladder + 1]
     index = sums.lower[sums.lower_start[ladder] : sums.lower_start[ladder + 1]]
-    below = np.searchsorted(extreme, first[end - _ONE])
-    # The running sums are read at random later: ask for them now, an even part at every scenario.
-    low, high = np.int64(index[code[0]]), np.int64(index[np.int64(code[n - 1]) + 1])
-    at = (sums.start[ladder] + ladder + low) * sums.hot.shape[1]
-    step = (high - low + 1) * sums.hot.shape[1] // n + 1
-    for j in range(below):
-        prefetch(sums.hot, at)
-        at += step
-        e, c = extreme[j], np.uint64(code[j])
-        k, stop = begin + np.uint64(index[c]), begin + np.uint64(index[c + _ONE])
-        while stop - k > _FEW:
-            middle = (k + stop) >> _ONE
-            if first[middle] <= e:
-                k = middle + _ONE
-            else:
-                stop = middle
-        # The last rung is above `e`, so no comparison runs past the end of the ladder.
-        k += np.uint64(first[k] <= e)
-        k += np.uint64(first[k] <= e)
-        while first[k] <= e:
-            k += _ONE
-        row[order[j]] = k + np.uint64(ladder)
+    below = np.searchsorted(extreme, sums.first[end - 1])
+    first, prices = sums.first[begin:end].view(np.uint64), extreme.view(np.uint64)
+    base, last = np.uint32(begin + ladder), np.uint32(end + ladder)
+    grain = np.uint64(grain_of(end - begin))
+    low = np.int64(np.uint64(index[code[0]]) << grain)
+    high = np.int64(np.uint64(index[np.uint64(code[n - 1]) + _ONE]) << grain)
+    # The running sums are read at random later: ask for them now, for an even part in every bunch,
+    # or for those alone that are read, where that is less.
+    at, lines = (begin + ladder + low) * stride, (high - low) * stride * _BUNCH // (_LINE * n) + 1
+    is_thin = lines > _BUNCH
+    for turn in range(0, below, _BUNCH):
+        for _ in range(0 if is_thin else lines):
+            prefetch(sums.hot, at)
+            at += _LINE
+        some = range(np.uint64(turn), np.uint64(min(turn + _BUNCH, below)))
+        for j in some:
+            e, c = prices[j], np.uint64(code[j])
+            k = np.uint64(index[c]) << grain
+            # The last rung is above `e`, so no comparison runs past the end of the ladder.
+            k += np.uint64(not is_below(e, first[k], is_long))
+            if not is_below(e, first[k], is_long):
+                k = _climb(first, k, np.uint64(index[c + _ONE] + _ONE) << grain, e, is_long)
+            row[order[j]] = np.uint32(k) + base
+        if is_thin:
+            for j in some:
+                prefetch(sums.hot, np.int64(row[order[j]]) * stride)
     for j in range(below, n):
-        row[order[j]] = end + np.uint64(ladder)
+        row[order[j]] = last
 
 
 @njit
@@ -122,9 +155,12 @@ def _find_rows(ladder, sums, paths, new, row):
     The rows are asked for in their own order: taken first by scenario each would be waited for.
     """
     a, s = sums.asset[ladder], sums.side[ladder]
-    extreme, order = paths.extreme[a, s], paths.order[a, s]
+    extreme, order, code = paths.extreme[a, s], paths.order[a, s], paths.code[a, s]
     if sums.lower_start[ladder] < sums.lower_start[ladder + 1]:
-        _look_up_rows(ladder, sums, extreme, paths.code[a, s], order, row)
+        if s == 0:
+            _look_up_rows(ladder, sums, extreme, code, order, row, True)
+        else:
+            _look_up_rows(ladder, sums, extreme, code, order, row, False)
         return
     _count_rungs(ladder, sums, extreme, paths.bucket[a, s], paths.scale[a, s], new)
     r = np.uint32(sums.start[ladder] + ladder)
@@ -169,19 +205,25 @@ def _set_two(ladder, sums, paths, rows, is_wide, ahead, totals):
     one, two = rows[0], rows[1]
     last, hot, cold = paths.last[sums.asset[ladder]], sums.hot, sums.cold
     begin, end = sums.cell_start[ahead], sums.cell_start[ahead + 1]
-    look, until = sums.lower_start[begin], sums.lower_start[end]
+    at, look, until = sums.start[begin], sums.lower_start[begin], sums.lower_start[end]
+    n, bunch, rungs, codes = len(one), len(one), 0, 0
     if look < until:
-        at, step = sums.start[begin], (sums.start[end] - sums.start[begin]) // len(one) + 1
-        stride = (until - look) // len(one) + 1
-        for i in range(len(one)):
+        bunch = _BUNCH
+        rungs = (sums.start[end] - at) * _BUNCH // (_LINE * n) + 1
+        codes = (until - look) * _BUNCH // (4 * _LINE * n) + 1
+    for turn in range(0, n, bunch):
+        for _ in range(rungs):
             prefetch(sums.first, at)
+            at += _LINE
+        for _ in range(codes):
             prefetch(sums.lower, look)
-            at += step
-            look += stride
-            _set_both(i, one[i], two[i], hot, last, pnl, notional, counts)
-    else:
-        for i in range(len(one)):
-            _set_both(i, one[i], two[i], hot, last, pnl, notional, counts)
+            look += 4 * _LINE
+        for i in range(np.uint64(turn), np.uint64(min(turn + bunch, n))):
+            p, q, move = one[i], two[i], last[i] - 1.0
+            gain = hot[p, HIT_PNL] + hot[p, HIT_SLOPE] * move
+            pnl[i] = gain + (hot[q, HIT_PNL] + hot[q, HIT_SLOPE] * move)
+            notional[i] = hot[p, HIT_NOTIONAL] + hot[q, HIT_NOTIONAL]
+            counts[i] = hot[p, HIT_COUNTS] + hot[q, HIT_COUNTS]
     if sums.is_short[ladder] or sums.is_short[ladder + 1]:
         for i in range(len(one)):
             deficit[i] = sums.short[one[i]] + sums.short[two[i]]
@@ -192,15 +234,6 @@ def _set_two(ladder, sums, paths, rows, is_wide, ahead, totals):
             p, q = one[i], two[i]
             venue_gain[i] = cold[p, HIT_VENUE] + cold[q, HIT_VENUE]
             market_cost[i] = cold[p, HIT_COST] + cold[q, HIT_COST]
-
-
-@njit(inline="always")
-def _set_both(i, p, q, hot, last, pnl, notional, counts):
-    move = last[i] - 1.0
-    gain = hot[p, HIT_PNL] + hot[p, HIT_SLOPE] * move
-    pnl[i] = gain + (hot[q, HIT_PNL] + hot[q, HIT_SLOPE] * move)
-    notional[i] = hot[p, HIT_NOTIONAL] + hot[q, HIT_NOTIONAL]
-    counts[i] = hot[p, HIT_COUNTS] + hot[q, HIT_COUNTS]
 
 
 @njit
