@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -223,8 +224,7 @@ def test_workers_of_a_night_killed_at_random_moments_cost_one_block_each(
     A busy machine may lose a worker that nobody killed; that one costs no more than the others.
     """
     log = tmp_path / "attempts.log"
-    monkeypatch.setenv("BULKHEAD_ATTEMPTS", str(log))
-    monkeypatch.setattr("risk.pipeline.book.run_block", logged_block)
+    monkeypatch.setattr("risk.pipeline.book.run_block", partial(logged_block, log))
     config = load_config(config_of(tmp_path, sample, executor="dask", workers=2))
     night = pipeline.open_night(config)
     draws = random.Random(SEED + 1)
@@ -262,10 +262,10 @@ def test_workers_of_a_night_killed_at_random_moments_cost_one_block_each(
     assert max(lost.values()) <= 1, "no process costs more than the block it was at"
 
 
-def logged_block(workspace, block):
+def logged_block(path, workspace, block):
     """A block of the night, after a line in the log that says it is begun."""
     from risk.block import run_block
 
-    with Path(os.environ["BULKHEAD_ATTEMPTS"]).open("a") as log:
+    with path.open("a") as log:
         log.write(f"{block.key} {os.getpid()}\n")
     return run_block(workspace, block)
