@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 MANIFEST, LATEST = "manifest.json", "LATEST.json"
 #: Names of files that a writer had not finished when it was killed.
 UNFINISHED = (".tmp", ".partial")
+#: Files forced to disk at once: each is waited for, and a disk takes many.
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -238,11 +240,9 @@ def _seal(folder: Path) -> dict[str, dict[str, Any]]:
         return {"sha256": file_digest(path), "bytes": path.stat().st_size}
 
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
         sealed = dict(zip(files, pool.map(seal, files), strict=True))
-    for path in folder.rglob("*"):
-        if path.is_dir():
-            _sync(path)
+        list(pool.map(_sync, [path for path in folder.rglob("*") if path.is_dir()]))
     return {path.relative_to(folder).as_posix(): entry for path, entry in sealed.items()}
 
 
