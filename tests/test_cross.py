@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from risk.drivers import joint_bars
 from risk.liquidation import position_outcomes
 from risk.liquidation.columns import STOPPED
-from risk.liquidation.cross.kernel import COULD_DIE, DIED, TOUCHED, dies_surely
+from risk.liquidation.cross.dying import dies_surely
+from risk.liquidation.cross.kernel import COULD_DIE, DIED, TOUCHED
 from risk.margin.excess import new_state, pack
 from tests.books import book_of, drivers_of, random_path, random_position
 from tests.brute import Position
