@@ -180,7 +180,7 @@ def run_kernel(pools, k, paths, s, day, *, worst=False):
     out, status = np.zeros((len(pools.row), 5)), np.zeros(len(pools.row), "i1")
     packed = pack(pools)
     state = new_state(packed, len(ASSETS))
-    code = live(packed, k, state, paths, s, low, high, last, out, status, worst)
+    code = live(packed, k, state, paths, s, low, high, last, out, status, worst, 0)
     days = (np.repeat(part[None], len(paths.low), axis=0) for part in (low, high))
     near = find_near(find_slopes(packed), paths, *days)
     assert code == 0 or k in near.pool[near.start[s] : near.start[s + 1]]

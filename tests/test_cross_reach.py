@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from risk.compiled import borrow, njit
-from risk.liquidation.cross.dying import dies_surely, dies_together
+from risk.liquidation.cross.dying import dies_otherwise, dies_surely
 from risk.liquidation.cross.kernel import DIED, TOUCHED, live
 from risk.liquidation.cross.reach import (
     find_near,
@@ -108,9 +108,7 @@ def test_when_a_quiet_pool_is_taken_up_changes_no_bit(seed, spread):
                 day = (low[s], high[s], last[s], out, status)
                 code = live(packed, k, state, paths, s, *day, True, quiet)
                 lived = (code, out.tobytes(), status.tobytes()) if code & TOUCHED else (code,)
-                together = dies_together(packed, k, state, paths, s, *day, quiet)
-                surely = dies_surely(packed, k, state, paths, s, quiet)
-                found.append((*lived, together, surely))
+                found.append((*lived, *dies_otherwise(packed, k, state, paths, s, *day, quiet)))
             assert all(one == found[0] for one in found)
 
 
@@ -127,8 +125,9 @@ def test_dying_together_is_the_life_by_that_rule(seed, stops, n_frames):
     out, status = np.zeros((len(packed.legs), 5)), np.zeros(len(packed.legs), "i1")
     state = new_state(packed, len(ASSETS))
     code = live(packed, 0, state, paths, 0, *day, out, status, False, 0)
-    found = dies_together(packed, 0, state, paths, 0, *day, out, status, 0)
-    assert found == bool(code & DIED)
+    surely = dies_surely(packed, 0, state, paths, 0, 0)
+    found = dies_otherwise(packed, 0, state, paths, 0, *day, out, status, 0)
+    assert found == (bool(code & DIED), surely)
 
 
 @njit

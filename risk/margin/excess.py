@@ -91,7 +91,8 @@ def open_pool(pools: Packed, k: int, state: State) -> None:
         now[j, NOW_ALPHA], now[j, NOW_BETA] = legs[i, ALPHA], legs[i, BETA]
         now[j, IS_OPEN] = 1.0 if legs[i, SIZE] > 0.0 else 0.0
         now[j, PAID] = now[j, CLOSED] = 0.0
-        now[j, HERE_ALPHA:] = 1.0
+        for column in range(HERE_ALPHA, LEFT_LOW):
+            now[j, column] = 1.0
         here[kinds[i, ASSET]] = state.places[THERE, kinds[i, ASSET]] = 1.0
 
 

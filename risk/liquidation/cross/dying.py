@@ -13,63 +13,64 @@ from risk.margin.excess import STOP, Packed, State, aim, arrive, is_breached, le
 
 
 @njit
-def dies_together(
+def dies_otherwise(
     pools: Packed, k: int, state: State, paths: JointPaths, s: int, low: np.ndarray,
-    high: np.ndarray, last: np.ndarray, out: np.ndarray, status: np.ndarray, quiet: int = 0,
-) -> bool:  # fmt: skip
-    """Whether pool `k` dies in scenario `s` with all lows at one moment and all highs at another.
+    high: np.ndarray, last: np.ndarray, out: np.ndarray, status: np.ndarray, quiet: int,
+) -> tuple[bool, bool]:  # fmt: skip
+    """Whether pool `k` dies with all lows and all highs together; and surely, see `dies_surely`.
 
-    What `live` says by the rule *together*. Without stops nothing moves a pool before it dies: then
-    it is enough to look where the prices turn.
+    The arguments are those of `risk.liquidation.cross.kernel.live`, which says the first by the
+    rule *together*. Without stops nothing moves a pool before it dies: then it is enough to look
+    where the prices turn.
     """
     for i in range(pools.start[k], pools.start[k + 1]):
         if pools.legs[i, STOP] != np.inf:
             code = live(pools, k, state, paths, s, low, high, last, out, status, False, quiet)
-            return code & DIED != 0
-    return _dies(pools, k, state, paths, s, quiet, False)
-
-
-@njit
-def dies_surely(
-    pools: Packed, k: int, state: State, paths: JointPaths, s: int, quiet: int = 0
-) -> bool:
-    """Whether pool `k` dies in scenario `s` however its assets move together inside the frames.
-
-    `quiet` is as for `live`.
-    """
+            return code & DIED != 0, _dies(pools, k, state, paths, s, quiet, False)[1]
     return _dies(pools, k, state, paths, s, quiet, True)
 
 
 @njit
-def _dies(
-    pools: Packed, k: int, state: State, paths: JointPaths, s: int, quiet: int, is_sure: bool
+def dies_surely(
+    pools: Packed, k: int, state: State, paths: JointPaths, s: int, quiet: int
 ) -> bool:  # fmt: skip
-    """Whether pool `k`, its stops left out, dies surely, or with lows and highs together."""
+    """Whether pool `k` dies in scenario `s` however its assets move together inside the frames.
+
+    `quiet` is as for `risk.liquidation.cross.kernel.live`.
+    """
+    return _dies(pools, k, state, paths, s, quiet, False)[1]
+
+
+@njit
+def _dies(
+    pools: Packed, k: int, state: State, paths: JointPaths, s: int, quiet: int, is_asked: bool
+) -> tuple[bool, bool]:  # fmt: skip
+    """Whether pool `k`, its stops left out, dies together, if that is asked, and surely."""
     take_up(pools, k, state, paths, s, quiet)
-    n_frames = paths.low.shape[1]
+    together, surely, n_frames = not is_asked, False, paths.low.shape[1]
     for f in range(quiet, n_frames):
         worst, at = corner(pools, k, state, paths, s, f), state_at(paths.ride_state, f, AT_LAST)
         if worst != LIVES:
-            if is_sure and must_die(pools, k, state):
-                return True
-            if not is_sure and _breaks_together(pools, k, state, paths, s, f):
-                return True
+            surely = surely or must_die(pools, k, state)
+            together = together or _breaks_together(pools, k, state, paths, s, f)
+            if surely and together:
+                return True, True
         aim(pools, k, state, paths.last[s, f], paths.ride, at, s)
         if worst != LIVES and is_breached(pools, k, left_there(pools, k, state)):
-            return True
+            return True, True
         arrive(pools, k, state)
         place = s * n_frames + f
         for g in range(paths.frame_start[place], paths.frame_start[place + 1]):
             if land(pools, k, state, paths, s, at, g):
                 if is_breached(pools, k, left_there(pools, k, state)):
-                    return True
+                    return True, True
                 arrive(pools, k, state)
         if turn(pools, k, state, paths, s, f):
             if is_breached(pools, k, left_there(pools, k, state)):
-                return True
+                return True, True
             arrive(pools, k, state)
             settle_ended(pools, k, state, paths, f)
-    return False
+    return is_asked and together, surely
 
 
 @njit

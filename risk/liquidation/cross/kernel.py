@@ -252,7 +252,7 @@ def take_up(
 def live(
     pools: Packed, k: int, state: State, paths: JointPaths, s: int, low: np.ndarray,
     high: np.ndarray, last: np.ndarray, out: np.ndarray, status: np.ndarray, is_worst: bool,
-    quiet: int = 0,
+    quiet: int,
 ) -> int:  # fmt: skip
     """Live pool `k` through scenario `s`, whose day has these extremes and this end (asset,).
 
@@ -271,7 +271,8 @@ def live(
     take_up(pools, k, state, paths, s, quiet)
     first, end = pools.start[k], pools.start[k + 1]
     for i in range(first, end):
-        out[i, :] = 0.0
+        for column in range(out.shape[1]):
+            out[i, column] = 0.0
         status[i] = SURVIVED
     could, n_frames = False, paths.low.shape[1]
     for f in range(quiet, n_frames):

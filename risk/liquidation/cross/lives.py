@@ -16,7 +16,7 @@ from risk.compiled import borrow, njit
 from risk.drivers import JointPaths, slice_drivers
 from risk.instruments import joint_record
 from risk.liquidation.cross.calm import Calm, find_calm, leaves_nothing_short, no_calm
-from risk.liquidation.cross.dying import dies_surely, dies_together
+from risk.liquidation.cross.dying import dies_otherwise
 from risk.liquidation.cross.kernel import DIED, TOUCHED, live
 from risk.liquidation.cross.outcomes import COUNTS, PoolOutcomes, join_outcomes
 from risk.liquidation.cross.reach import (
@@ -185,12 +185,15 @@ def _live_all(
                 if kinds[i, ROW] < 0 or (only_deficits and out[i, DEFICIT] == 0.0):
                     continue
                 which[n, 0], which[n, 1] = s, i
-                amounts[n], statuses[n] = out[i], status[i]
+                for column in range(out.shape[1]):
+                    amounts[n, column] = out[i, column]
+                statuses[n] = status[i]
                 n += 1
             if is_counted and code & DIED and pools.pool[k, APART] == 0.0:
                 counts[s, 0] += 1
-                counts[s, 1] += dies_together(
+                together, surely = dies_otherwise(
                     pools, k, state, paths, s, low, high, last, out, status, quiet
                 )
-                counts[s, 2] += dies_surely(pools, k, state, paths, s, quiet)
+                counts[s, 1] += together
+                counts[s, 2] += surely
     return which[:n], amounts[:n], statuses[:n]
