@@ -23,11 +23,14 @@ def dies_otherwise(
     rule *together*. Without stops nothing moves a pool before it dies: then it is enough to look
     where the prices turn.
     """
+    has_stops = False
     for i in range(pools.start[k], pools.start[k + 1]):
-        if pools.legs[i, STOP] != np.inf:
-            code = live(pools, k, state, paths, s, low, high, last, out, status, False, quiet)
-            return code & DIED != 0, _dies(pools, k, state, paths, s, quiet, False)[1]
-    return _dies(pools, k, state, paths, s, quiet, True)
+        has_stops |= pools.legs[i, STOP] != np.inf
+    together, surely = _dies(pools, k, state, paths, s, quiet, not has_stops)
+    if has_stops:
+        code = live(pools, k, state, paths, s, low, high, last, out, status, False, quiet)
+        together = code & DIED != 0
+    return together, surely
 
 
 @njit
