@@ -21,6 +21,7 @@ from risk.liquidation.cross import (
     PoolOutcomes,
     among_shown,
     check_outcomes,
+    find_slopes,
     join_outcomes,
     live_pools,
     pool_outcomes,
@@ -143,10 +144,11 @@ def _drivers_and_pools(
     parts: list[tuple[int, PoolOutcomes]] = []
     shown = shown_drivers(pools)
     few = among_shown(pools, shown)
+    slopes = find_slopes(few)
     drivers = block_drivers(
         workspace,
         block,
-        lambda first, paths: parts.append((first, live_pools(few, paths))),
+        lambda first, paths: parts.append((first, live_pools(few, paths, slopes))),
         shown.tolist(),
     )
     wanted = np.arange(block.stop - block.start)

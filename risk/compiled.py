@@ -23,7 +23,7 @@ import numba
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.core.cgutils import get_or_insert_function
+from numba.core.cgutils import get_or_insert_function, unpack_tuple
 from numba.extending import intrinsic
 
 _HERE = Path(__file__).resolve()
@@ -69,6 +69,37 @@ def prefetch(context: Any, array: Any, item: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.int64), generate
+
+
+def _borrow(context: Any, value: Any) -> Any:
+    """The same array, or tuple of arrays, of which no loop counts the references.
+
+    A compiled function counts references to every array it takes out of a tuple or passes on, which
+    in short functions costs more than their work. For arguments of the function that asks: its
+    caller keeps them alive, so nothing borrowed may outlive the call.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _uncounted(context, builder, signature.args[0], arguments[0])
+
+    return value(value), generate
+
+
+borrow: Any = intrinsic(_borrow)
+
+
+def _uncounted(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    if isinstance(kind, types.Array):
+        array = context.make_array(kind)(context, builder, value)
+        array.meminfo = ir.Constant(array.meminfo.type, None)
+        array.parent = ir.Constant(array.parent.type, None)
+        return array._getvalue()
+    if isinstance(kind, types.BaseTuple):
+        members: Any = kind  # the library's own types do not say that it can be gone through
+        parts = zip(members, unpack_tuple(builder, value), strict=True)
+        new = [_uncounted(context, builder, *part) for part in parts]
+        return context.make_tuple(builder, kind, new)
+    return value
 
 
 class _Cache(FunctionCache):

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from risk.drivers import JointPaths
-from risk.liquidation.cross.bounds import find_slopes, is_far
 from risk.liquidation.cross.kernel import live
+from risk.liquidation.cross.reach import find_near, find_slopes
 from risk.margin.excess import new_state, pack
 from risk.margin.pools import Pools
 from tests.books import random_position
@@ -180,8 +180,10 @@ def run_kernel(pools, k, paths, s, day, *, worst=False):
     out, status = np.zeros((len(pools.row), 5)), np.zeros(len(pools.row), "i1")
     packed = pack(pools)
     state = new_state(packed, len(ASSETS))
-    code = live(packed, k, state, paths, s, low, high, last, out, status, worst)
-    assert code == 0 or not is_far(find_slopes(packed), packed, k, paths, s, low, high)
+    code = live(packed, k, state, paths, s, low, high, last, out, status, worst, 0)
+    days = (np.repeat(part[None], len(paths.low), axis=0) for part in (low, high))
+    near = find_near(find_slopes(packed), paths, *days)
+    assert code == 0 or k in near.pool[near.start[s] : near.start[s + 1]]
     mine = slice(pools.start[k], pools.start[k + 1])
     if code & 4 == 0:
         out[mine, 0] = pools.beta[mine] * (last[pools.asset[mine]] - 1.0)

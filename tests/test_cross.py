@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from risk.drivers import joint_bars
 from risk.liquidation import position_outcomes
 from risk.liquidation.columns import STOPPED
-from risk.liquidation.cross.kernel import COULD_DIE, DIED, TOUCHED, dies_surely
+from risk.liquidation.cross.dying import dies_surely
+from risk.liquidation.cross.kernel import COULD_DIE, DIED, TOUCHED
 from risk.margin.excess import new_state, pack
 from tests.books import book_of, drivers_of, random_path, random_position
 from tests.brute import Position
@@ -133,7 +134,7 @@ def test_the_rule_lies_between_its_bounds(seed):
     if twin.excess(dict.fromkeys(ASSETS, 1.0)) <= 0:
         return
     packed = pack(pools)
-    surely = dies_surely(packed, 0, new_state(packed, len(ASSETS)), paths, 0)
+    surely = dies_surely(packed, 0, new_state(packed, len(ASSETS)), paths, 0, 0)
     assert surely <= bool(code & DIED) <= bool(code & COULD_DIE)
     assert bool(worst & DIED) == bool(worst & COULD_DIE) == bool(code & COULD_DIE)
     if len({asset for asset, _ in twin.positions.values()}) == 1 and not twin.holdings:

@@ -30,7 +30,7 @@ from risk.liquidation.cross import (
     save_outcomes,
     take_outcomes,
 )
-from risk.liquidation.cross.book import results_of
+from risk.liquidation.cross.outcomes import results_of
 from risk.margin.book import build_book, margin_table
 from risk.margin.excess import pool_figures
 from risk.margin.pooling import Holding, build_pools, divided_equity, holdings_text, pooled_rows

@@ -15,9 +15,9 @@ from risk.liquidation import (
     uncounted_outcomes,
 )
 from risk.liquidation.cross import pool_outcomes, read_pools, save_outcomes, take_outcomes
-from risk.liquidation.cross.bounds import find_slopes
+from risk.liquidation.cross.calm import find_calm
+from risk.liquidation.cross.reach import find_slopes
 from risk.liquidation.options import read_options, save_valued, take_valued, value_options
-from risk.liquidation.pooled import find_calm
 from risk.pipeline.files import pooled_outcomes, valued_options
 from risk.scenarios.grids import move_drivers
 from tests.books import random_position

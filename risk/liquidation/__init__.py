@@ -2,11 +2,11 @@
 
 from risk.liquidation.accounts import account_losses
 from risk.liquidation.cross.contrast import collateral_needed, contrast, isolated_positions
+from risk.liquidation.cross.lives import uncounted_outcomes
 from risk.liquidation.curve import liquidation_curve
 from risk.liquidation.impact import Impact, square_root_impact
 from risk.liquidation.ladder import Ladders, build_ladders, load_ladders
 from risk.liquidation.margins import Uncovered, uncovered_losses
-from risk.liquidation.pooled import uncounted_outcomes
 from risk.liquidation.positions import (
     liquidation_probability,
     position_outcomes,

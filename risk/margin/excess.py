@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 
 from risk.compiled import njit
-from risk.drivers import JointPaths
 from risk.instruments import FLOOR as LEAST_RATIO
 from risk.instruments import LEAST
 from risk.margin.pools import Pools
@@ -35,11 +34,11 @@ CASH, STRICT, TO_HOLDER, APART = range(4)
 # Columns of `tiers`.
 FLOOR, RATE, AMOUNT = range(3)
 # Columns of a leg's state: what it is, and here and there what its alpha, beta and size are
-# multiplied with, and its mark.
+# multiplied with, and its mark; what it leaves over its requirement at the low and high of a frame.
 (
     NOW_ALPHA, NOW_BETA, IS_OPEN, PAID, CLOSED, HERE_ALPHA, HERE_BETA, HERE_SIZE, HERE_MARK,
-    THERE_ALPHA, THERE_BETA, THERE_SIZE, THERE_MARK,
-) = range(13)  # fmt: skip
+    THERE_ALPHA, THERE_BETA, THERE_SIZE, THERE_MARK, LEFT_LOW, LEFT_HIGH,
+) = range(15)  # fmt: skip
 # Rows of the places.
 HERE, THERE, COIN, IS_LOW = range(4)
 
@@ -79,7 +78,7 @@ class State(NamedTuple):
 def new_state(pools: Packed, n_assets: int) -> State:
     """Room for one pool at a time."""
     most = int(np.diff(pools.start).max(initial=1))
-    return State(np.zeros((most, THERE_MARK + 1)), np.zeros((4, n_assets)))
+    return State(np.zeros((most, LEFT_HIGH + 1)), np.zeros((4, n_assets)))
 
 
 @njit
@@ -92,17 +91,18 @@ def open_pool(pools: Packed, k: int, state: State) -> None:
         now[j, NOW_ALPHA], now[j, NOW_BETA] = legs[i, ALPHA], legs[i, BETA]
         now[j, IS_OPEN] = 1.0 if legs[i, SIZE] > 0.0 else 0.0
         now[j, PAID] = now[j, CLOSED] = 0.0
-        now[j, HERE_ALPHA:] = 1.0
+        for column in range(HERE_ALPHA, LEFT_LOW):
+            now[j, column] = 1.0
         here[kinds[i, ASSET]] = state.places[THERE, kinds[i, ASSET]] = 1.0
 
 
-@njit
+@njit(inline="always")
 def along(here: float, there: float, t: float) -> float:
     """Point of a straight line; its end exactly."""
     return there if t >= 1.0 else here + t * (there - here)
 
 
-@njit
+@njit(inline="always")
 def coordinates(
     kinds: np.ndarray, i: int, x: float, ride: np.ndarray, at: int, s: int, n_assets: int
 ) -> tuple[float, float, float, float]:
@@ -129,15 +129,15 @@ def coordinates(
     return 1.0, y if y > LEAST_RATIO else LEAST_RATIO, mark, mark
 
 
-@njit
+@njit(inline="always")
 def aim_leg(
-    pools: Packed, i: int, j: int, state: State, x: float, paths: JointPaths, at: int, s: int
+    kinds: np.ndarray, i: int, now: np.ndarray, j: int, places: np.ndarray, x: float,
+    ride: np.ndarray, at: int, s: int,
 ) -> None:  # fmt: skip
     """Say where leg `i` goes: its asset to `x`, its instrument to state `at` of scenario `s`."""
-    kinds, now = pools.kinds, state.legs
-    a, b, q, m = coordinates(kinds, i, x, paths.ride, at, s, paths.low.shape[2])
+    a, b, q, m = coordinates(kinds, i, x, ride, at, s, places.shape[1])
     now[j, THERE_ALPHA], now[j, THERE_BETA], now[j, THERE_SIZE], now[j, THERE_MARK] = a, b, q, m
-    state.places[THERE, kinds[i, ASSET]] = x
+    places[THERE, kinds[i, ASSET]] = x
 
 
 @njit
@@ -145,13 +145,9 @@ def aim(
     pools: Packed, k: int, state: State, x: np.ndarray, ride: np.ndarray, at: int, s: int
 ) -> None:  # fmt: skip
     """Say where all legs of pool `k` go; `x` (asset,)."""
-    kinds, now, there, first = pools.kinds, state.legs, state.places[THERE], pools.start[k]
-    n_assets = len(x)
+    kinds, now, places, first = pools.kinds, state.legs, state.places, pools.start[k]
     for i in range(first, pools.start[k + 1]):
-        j, to = i - first, x[kinds[i, ASSET]]
-        a, b, q, m = coordinates(kinds, i, to, ride, at, s, n_assets)
-        now[j, THERE_ALPHA], now[j, THERE_BETA], now[j, THERE_SIZE], now[j, THERE_MARK] = a, b, q, m
-        there[kinds[i, ASSET]] = to
+        aim_leg(kinds, i, now, i - first, places, x[kinds[i, ASSET]], ride, at, s)
 
 
 @njit
@@ -165,7 +161,7 @@ def arrive(pools: Packed, k: int, state: State) -> None:
         state.places[HERE, kinds[i, ASSET]] = state.places[THERE, kinds[i, ASSET]]
 
 
-@njit
+@njit(inline="always")
 def worth(now: np.ndarray, j: int, t: float) -> float:
     """Value of a leg on its way, USD."""
     alpha = along(now[j, HERE_ALPHA], now[j, THERE_ALPHA], t)
@@ -185,7 +181,7 @@ def requirement(
     return need, slope
 
 
-@njit
+@njit(inline="always")
 def requirement_of(
     legs: np.ndarray, kinds: np.ndarray, tiers: np.ndarray, i: int, q: float, coin: float
 ) -> tuple[float, float, float]:
@@ -233,6 +229,23 @@ def excess(pools: Packed, k: int, state: State, t: float) -> tuple[float, float]
 
 
 @njit
+def left_there(pools: Packed, k: int, state: State) -> float:
+    """Counted equity of pool `k` over its requirement where it aims, USD: `excess` at 1."""
+    legs, kinds, tiers, now = pools.legs, pools.kinds, pools.tiers, state.legs
+    total, first = pools.pool[k, CASH], pools.start[k]
+    for i in range(first, pools.start[k + 1]):
+        j = i - first
+        beta, size = now[j, THERE_BETA], now[j, THERE_SIZE]
+        total += legs[i, COUNTED] * (
+            now[j, NOW_ALPHA] * now[j, THERE_ALPHA] + now[j, NOW_BETA] * beta
+        )
+        if now[j, IS_OPEN] != 0.0:
+            need, _, _ = requirement_of(legs, kinds, tiers, i, size, beta)
+            total -= need
+    return total
+
+
+@njit(inline="always")
 def is_breached(pools: Packed, k: int, left: float) -> bool:
     """Whether this much over the requirement liquidates."""
     return left < 0.0 or (left == 0.0 and pools.pool[k, STRICT] == 0.0)

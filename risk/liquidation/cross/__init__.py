@@ -1,23 +1,25 @@
 """Account pools: positions that share collateral, through joint paths."""
 
 from risk.liquidation.cross.book import (
-    AMOUNTS,
-    COUNTS,
     CrossBook,
-    PoolOutcomes,
-    PoolResults,
     add_pools,
     among_shown,
-    join_outcomes,
     leg_outcomes,
-    live_pools,
-    pool_outcomes,
-    put_outcomes,
     read_pools,
     shown_drivers,
-    take_outcomes,
 )
 from risk.liquidation.cross.kept import check_outcomes, load_outcomes, load_results, save_outcomes
+from risk.liquidation.cross.lives import live_pools, pool_outcomes, uncounted_outcomes
+from risk.liquidation.cross.outcomes import (
+    AMOUNTS,
+    COUNTS,
+    PoolOutcomes,
+    PoolResults,
+    join_outcomes,
+    put_outcomes,
+    take_outcomes,
+)
+from risk.liquidation.cross.reach import find_slopes
 from risk.liquidation.cross.tails import leg_probabilities, measure_legs
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "add_pools",
     "among_shown",
     "check_outcomes",
+    "find_slopes",
     "join_outcomes",
     "leg_outcomes",
     "leg_probabilities",
@@ -42,4 +45,5 @@ __all__ = [
     "save_outcomes",
     "shown_drivers",
     "take_outcomes",
+    "uncounted_outcomes",
 ]

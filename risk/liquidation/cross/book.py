@@ -1,4 +1,4 @@
-"""The cross-margined positions of a book, through every scenario by the kernel of last resort."""
+"""The cross-margined positions of a book, and what their lives mean for the cube."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ import pyarrow as pa
 import xarray as xr
 
 from risk.compiled import njit
-from risk.drivers import JointPaths, slice_drivers
-from risk.instruments import joint_record
 from risk.liquidation.columns import LIQUIDATED, STOPPED
-from risk.liquidation.cross.bounds import Slopes, find_slopes, is_far, quiet_frames
-from risk.liquidation.cross.kernel import DIED, TOUCHED, dies_surely, live
+from risk.liquidation.cross.lives import pool_outcomes
+from risk.liquidation.cross.outcomes import PoolOutcomes
 from risk.liquidation.impact import Impact
 from risk.liquidation.terms import driver_places
 from risk.margin.excess import (
     ALPHA,
-    APART,
     ASSET,
     BETA,
     DRIVER,
@@ -28,22 +25,10 @@ from risk.margin.excess import (
     ROW,
     SHARE,
     Packed,
-    State,
-    new_state,
     pack,
 )
 from risk.margin.pooling import build_pools, pooled_rows, rows_apart
 from risk.schema import BOOK
-
-#: What a position that closed has, in this order; USD.
-AMOUNTS = ("pnl", "venue_gain", "deficit", "market_cost", "liquidated_notional")
-
-#: Counted per scenario, positions apart left out: pools liquidated as the cube has it, with lows
-#: and highs together, and however the assets move inside the frames.
-COUNTS = ("pools_liquidated", "pools_liquidated_together", "pools_liquidated_surely")
-
-#: Scenarios of a record whose joint paths are laid out at a time.
-_AT_ONCE = 512
 
 
 class CrossBook(NamedTuple):
@@ -51,40 +36,6 @@ class CrossBook(NamedTuple):
 
     pools: Packed
     cell: np.ndarray  # (leg,)
-
-
-class PoolOutcomes(NamedTuple):
-    """What pools came to in some scenarios, where it is not exposure times move.
-
-    Rows are sorted by scenario and leg; a pool has all its positions or none.
-    """
-
-    scenario: np.ndarray  # (row,)
-    leg: np.ndarray
-    amounts: np.ndarray  # (row, column): `AMOUNTS`
-    status: np.ndarray
-    counts: np.ndarray  # (scenario, column): `COUNTS`
-
-
-class PoolResults(NamedTuple):
-    """What the tail of a position in a pool needs of `PoolOutcomes`, in the same rows."""
-
-    scenario: np.ndarray  # (row,)
-    leg: np.ndarray
-    pnl: np.ndarray
-    deficit: np.ndarray
-    is_liquidated: np.ndarray
-
-
-def results_of(outcomes: PoolOutcomes) -> PoolResults:
-    """The columns of outcomes that tails need."""
-    return PoolResults(
-        outcomes.scenario.astype("i4"),
-        outcomes.leg.astype("i4"),
-        outcomes.amounts[:, AMOUNTS.index("pnl")].copy(),
-        outcomes.amounts[:, AMOUNTS.index("deficit")].copy(),
-        outcomes.status == LIQUIDATED,
-    )
 
 
 def read_pools(book: pa.Table, assets: Sequence[str], impact: Impact | None = None) -> Packed:
@@ -132,60 +83,6 @@ def among_shown(pools: Packed, shown: np.ndarray) -> Packed:
         kinds[:, column] = np.searchsorted(shown, kinds[:, column])
     kinds.flags.writeable = pools.kinds.flags.writeable  # one compiled kernel for both
     return pools._replace(kinds=kinds)
-
-
-def pool_outcomes(pools: Packed, drivers: xr.Dataset) -> PoolOutcomes:
-    """Live every pool through a driver record, which says no more of a scenario than a bar."""
-    parts = []
-    for start in range(0, drivers.sizes["scenario"], _AT_ONCE):
-        some = slice_drivers(drivers, start, min(start + _AT_ONCE, drivers.sizes["scenario"]))
-        parts.append((start, live_pools(pools, joint_record(some))))
-    return join_outcomes(parts)
-
-
-def live_pools(pools: Packed, paths: JointPaths) -> PoolOutcomes:
-    """Live every pool through joint paths."""
-    days = np.empty((3, len(paths.low), paths.low.shape[2]))
-    _whole_days(paths, days)
-    state, slopes = new_state(pools, days.shape[2]), find_slopes(pools)
-    counts = np.zeros((days.shape[1], len(COUNTS)), "i4")
-    which, amounts, status, n = _live_all(pools, slopes, state, paths, days, counts)
-    return PoolOutcomes(which[:n, 0], which[:n, 1], amounts[:n], status[:n], counts)
-
-
-def join_outcomes(parts: Sequence[tuple[int, PoolOutcomes]]) -> PoolOutcomes:
-    """Outcomes of consecutive scenarios, each with the number of its first one."""
-    if not parts:
-        none = np.empty(0, "i8")
-        return PoolOutcomes(
-            none, none, np.empty((0, 5)), np.empty(0, "i1"), np.empty((0, len(COUNTS)), "i4")
-        )
-    scenario = np.concatenate([first + part.scenario for first, part in parts])
-    leg, amounts, status, counts = (
-        np.concatenate([part[column] for _, part in parts]) for column in range(1, 5)
-    )
-    return PoolOutcomes(scenario, leg, amounts, status, counts)
-
-
-def take_outcomes(outcomes: PoolOutcomes, index: np.ndarray) -> PoolOutcomes:
-    """The scenarios at `index` (ascending), renumbered by their place in it."""
-    kept = np.flatnonzero(np.isin(outcomes.scenario, index))
-    place = np.searchsorted(index, outcomes.scenario[kept])
-    leg, amounts, status = outcomes.leg[kept], outcomes.amounts[kept], outcomes.status[kept]
-    return PoolOutcomes(place, leg, amounts, status, outcomes.counts[index])
-
-
-def put_outcomes(outcomes: PoolOutcomes, index: np.ndarray, some: PoolOutcomes) -> PoolOutcomes:
-    """The same outcomes with those of the scenarios at `index` (ascending) replaced."""
-    kept = np.flatnonzero(~np.isin(outcomes.scenario, index))
-    scenario = np.concatenate([outcomes.scenario[kept], index[some.scenario]])
-    leg = np.concatenate([outcomes.leg[kept], some.leg])
-    order = np.lexsort((leg, scenario))
-    amounts = np.concatenate([outcomes.amounts[kept], some.amounts])
-    status = np.concatenate([outcomes.status[kept], some.status])
-    counts = outcomes.counts.copy()
-    counts[index] = some.counts
-    return PoolOutcomes(scenario[order], leg[order], amounts[order], status[order], counts)
 
 
 def add_pools(
@@ -328,69 +225,3 @@ def _add_outcomes(
         liquidations[c, s] += liquidated
         stops[c, s] += outcomes.status[r] == STOPPED
         notional[c, s] += outcomes.amounts[r, 4]
-
-
-@njit
-def _whole_days(paths: JointPaths, days: np.ndarray) -> None:
-    """Low, high and last (3, scenario, asset) of whole paths."""
-    n_frames = paths.low.shape[1]
-    for s in range(days.shape[1]):
-        for a in range(days.shape[2]):
-            low, high = 1.0, 1.0
-            for f in range(n_frames):
-                low, high = min(low, paths.low[s, f, a]), max(high, paths.high[s, f, a])
-            days[0, s, a], days[1, s, a] = low, high
-            days[2, s, a] = paths.last[s, n_frames - 1, a]
-        # A jump is where the next frame begins; after the last frame it is where the path ends.
-        for f in range(n_frames):
-            for g in range(
-                paths.frame_start[s * n_frames + f], paths.frame_start[s * n_frames + f + 1]
-            ):
-                for j in range(paths.jump_start[g], paths.jump_start[g + 1]):
-                    a, x = paths.jump_asset[j], paths.jump_to[j]
-                    days[0, s, a], days[1, s, a] = min(days[0, s, a], x), max(days[1, s, a], x)
-                    if f == n_frames - 1:
-                        days[2, s, a] = x
-
-
-@njit
-def _live_all(
-    pools: Packed, slopes: Slopes, state: State, paths: JointPaths, days: np.ndarray,
-    counts: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:  # fmt: skip
-    kinds = pools.kinds
-    out, status = np.empty((len(pools.legs), 5)), np.zeros(len(pools.legs), np.int8)
-    which, amounts, statuses = (
-        np.empty((256, 2), np.int64),
-        np.empty((256, 5)),
-        np.empty(256, np.int8),
-    )
-    n, n_frames, box = 0, paths.low.shape[1], np.empty((2, days.shape[2]))
-    for s in range(days.shape[1]):
-        low, high, last = days[0, s], days[1, s], days[2, s]
-        for k in range(len(pools.start) - 1):
-            if is_far(slopes, pools, k, paths, s, low, high):
-                continue
-            quiet = quiet_frames(slopes, pools, k, paths, s, box)
-            if quiet == n_frames:
-                continue
-            code = live(pools, k, state, paths, s, low, high, last, out, status, True, quiet)
-            if code & TOUCHED == 0:
-                continue
-            first, end = pools.start[k], pools.start[k + 1]
-            while n + end - first > len(which):
-                which = np.concatenate((which, np.empty_like(which)))
-                amounts = np.concatenate((amounts, np.empty_like(amounts)))
-                statuses = np.concatenate((statuses, np.empty_like(statuses)))
-            for i in range(first, end):
-                if kinds[i, ROW] < 0:
-                    continue
-                which[n, 0], which[n, 1] = s, i
-                amounts[n], statuses[n] = out[i], status[i]
-                n += 1
-            if code & DIED and pools.pool[k, APART] == 0.0:
-                counts[s, 0] += 1
-                code = live(pools, k, state, paths, s, low, high, last, out, status, False, quiet)
-                counts[s, 1] += code & DIED != 0
-                counts[s, 2] += dies_surely(pools, k, state, paths, s, quiet)
-    return which, amounts, statuses, n

@@ -12,8 +12,9 @@ from risk.compiled import njit
 from risk.drivers import JointPaths
 from risk.liquidation.closing import close_positions
 from risk.liquidation.columns import LIQUIDATED, Gaps, Terms
-from risk.liquidation.cross.bounds import Slopes, find_slopes, is_far
-from risk.liquidation.cross.kernel import COULD_DIE, DIED, TOUCHED, dies_surely, live
+from risk.liquidation.cross.dying import dies_surely
+from risk.liquidation.cross.kernel import COULD_DIE, DIED, TOUCHED, live
+from risk.liquidation.cross.reach import Slopes, find_near, find_slopes
 from risk.liquidation.terms import close_out_terms
 from risk.liquidation.walk import adverse_extremes
 from risk.margin.excess import (
@@ -155,16 +156,19 @@ def _compare(
     outcome, status = np.zeros(single.shape[1], np.int8), np.zeros(n_legs, np.int8)
     which, values, n = np.empty((1024, 2), np.int64), np.empty((1024, 6)), 0
     none = np.empty(0, np.int64)
+    near = find_near(slopes, paths, days.low, days.high)
     for s in range(len(days.low)):
         low, high, last = days.low[s], days.high[s], days.last[s]
         gaps = Gaps(days.gap_start[s], none, days.gap_before, days.gap_landing)
         close_positions(
             alone.terms, alone.steps, alone.which, days.farthest[s], last, gaps, single, outcome
         )
+        at, end = near.start[s], near.start[s + 1]
         for k in range(n_pools):
             code = 0
-            if not is_far(slopes, pools, k, paths, s, low, high):
-                code = live(pools, k, state, paths, s, low, high, last, pooled, status, False)
+            if at < end and near.pool[at] == k:
+                at += 1
+                code = live(pools, k, state, paths, s, low, high, last, pooled, status, False, 0)
             row = np.zeros(6)
             infected, saved = 0, 0
             for i in range(pools.start[k], pools.start[k + 1]):
@@ -190,7 +194,7 @@ def _compare(
             totals[_SAVED, s] += saved
             if code & DIED:
                 totals[_DIED, s] += 1
-                totals[_SURELY, s] += dies_surely(pools, k, state, paths, s)
+                totals[_SURELY, s] += dies_surely(pools, k, state, paths, s, 0)
             totals[_AT_MOST, s] += code & COULD_DIE != 0
             if row[0] > 0 or row[1] > 0:
                 if n == len(which):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from risk.liquidation.columns import LIQUIDATED
-from risk.liquidation.cross.book import AMOUNTS, PoolOutcomes, PoolResults, join_outcomes
+from risk.liquidation.cross.outcomes import AMOUNTS, PoolOutcomes, PoolResults, join_outcomes
 
 #: Rows of a block's file before the amounts: scenario, leg and status.
 _AHEAD = 3

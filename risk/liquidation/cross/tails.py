@@ -7,14 +7,9 @@ import xarray as xr
 
 from risk.compiled import njit
 from risk.liquidation.columns import LIQUIDATED
-from risk.liquidation.cross.book import (
-    PoolOutcomes,
-    PoolResults,
-    add_move,
-    pool_outcomes,
-    position_legs,
-    results_of,
-)
+from risk.liquidation.cross.book import add_move, position_legs
+from risk.liquidation.cross.lives import pool_outcomes
+from risk.liquidation.cross.outcomes import PoolOutcomes, PoolResults, results_of
 from risk.liquidation.single import measure_single
 from risk.margin.excess import ROW, Packed
 

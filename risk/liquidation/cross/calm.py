@@ -1,9 +1,7 @@
-"""Account pools through a driver record for those who do not ask how often they die.
+"""Pools that owe nothing where diffusion closes them before any jump: they need no life.
 
-`risk.liquidation.cross` counts, for every pool that dies, whether it would under the other rules
-too: two more lives. Windows, grids and searches want the money alone. Where they want no more than
-the deficits, a pool that diffusion closes before any jump needs no life at all: its requirement at
-the trigger covers what closing costs, so nothing is short. `docs/methods/cross_margin.md`.
+A pool's requirement at its trigger covers what closing it costs, so nothing is short. It matters
+to those who want deficits alone. `docs/methods/cross_margin.md`.
 """
 
 from __future__ import annotations
@@ -11,14 +9,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import xarray as xr
 
 from risk.compiled import njit
-from risk.drivers import JointPaths, slice_drivers
-from risk.instruments import joint_record
-from risk.liquidation.cross.book import COUNTS, PoolOutcomes, join_outcomes
-from risk.liquidation.cross.bounds import Slopes, find_slopes, is_far, rides
-from risk.liquidation.cross.kernel import TOUCHED, live
+from risk.drivers import JointPaths
+from risk.liquidation.cross.bounds import rides
+from risk.liquidation.cross.reach import Slopes
 from risk.margin.excess import (
     ALPHA,
     AMOUNT,
@@ -32,107 +27,17 @@ from risk.margin.excess import (
     FLOOR,
     INVERSE,
     RATE,
-    ROW,
     SIZE,
     STOP,
     TABLE,
     TEST_FEE,
     Packed,
-    State,
     is_breached,
-    new_state,
     requirement,
 )
 
-#: Scenarios whose joint paths are laid out at a time.
-_AT_ONCE = 512
-
-#: Column of the outcomes' amounts that holds the deficit.
-_DEFICIT = 2
-
 #: By how much a requirement has to exceed the closing cost to be sure of it, as a share.
 _SURE = 1e-6
-
-
-def uncounted_outcomes(
-    pools: Packed, drivers: xr.Dataset, *, only_deficits: bool = False
-) -> PoolOutcomes:
-    """Live every pool through a driver record, which says no more of a scenario than a bar.
-
-    Parameters
-    ----------
-    pools : Packed
-    drivers : Dataset
-        Driver record.
-    only_deficits : bool
-        Leave out the pools without a deficit: of the cube, the deficit alone is then right.
-
-    Returns
-    -------
-    PoolOutcomes
-        As `risk.liquidation.cross.book.pool_outcomes`, to the last bit, but for `counts`: -1.
-    """
-    n = drivers.sizes["scenario"]
-    slopes = find_slopes(pools)
-    calm = find_calm(pools, slopes) if only_deficits else no_calm(pools)
-    parts = []
-    for start in range(0, n, _AT_ONCE):
-        paths = joint_record(slice_drivers(drivers, start, min(start + _AT_ONCE, n)))
-        which, amounts, status, size = _live_once(
-            pools, slopes, new_state(pools, paths.low.shape[2]), paths, calm,
-            only_deficits,
-        )  # fmt: skip
-        counts = np.full((len(paths.low), len(COUNTS)), -1, "i4")
-        parts.append(
-            (
-                start,
-                PoolOutcomes(
-                    which[:size, 0], which[:size, 1], amounts[:size], status[:size], counts
-                ),
-            )
-        )
-    return join_outcomes(parts)
-
-
-@njit
-def _live_once(
-    pools: Packed, slopes: Slopes, state: State, paths: JointPaths, calm: Calm,
-    only_deficits: bool,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:  # fmt: skip
-    kinds = pools.kinds
-    n_assets = paths.low.shape[2]
-    out, status = np.empty((len(pools.legs), 5)), np.zeros(len(pools.legs), np.int8)
-    which, amounts, statuses = (
-        np.empty((256, 2), np.int64),
-        np.empty((256, 5)),
-        np.empty(256, np.int8),
-    )
-    low, high = np.empty(n_assets), np.empty(n_assets)
-    n = 0
-    for s in range(len(paths.low)):
-        last = paths.last[s, 0]
-        for a in range(n_assets):
-            low[a], high[a] = min(1.0, paths.low[s, 0, a]), max(1.0, paths.high[s, 0, a])
-        for k in range(len(pools.start) - 1):
-            if is_far(slopes, pools, k, paths, s, low, high) or (
-                calm.is_calm[k] and _leaves_nothing_short(pools, k, paths, s, low, high, calm)
-            ):
-                continue
-            code = live(pools, k, state, paths, s, low, high, last, out, status, True)
-            if code & TOUCHED == 0:
-                continue
-            first, end = pools.start[k], pools.start[k + 1]
-            while n + end - first > len(which):
-                which = np.concatenate((which, np.empty_like(which)))
-                amounts = np.concatenate((amounts, np.empty_like(amounts)))
-                statuses = np.concatenate((statuses, np.empty_like(statuses)))
-            for i in range(first, end):
-                if kinds[i, ROW] < 0 or (only_deficits and out[i, _DEFICIT] == 0.0):
-                    continue
-                which[n, 0], which[n, 1] = s, i
-                amounts[n], statuses[n] = out[i], status[i]
-                n += 1
-    return which, amounts, statuses, n
 
 
 class Calm(NamedTuple):
@@ -205,7 +110,7 @@ def _least_share(table: np.ndarray) -> float:
 
 
 @njit
-def _leaves_nothing_short(
+def leaves_nothing_short(
     pools: Packed, k: int, paths: JointPaths, s: int, low: np.ndarray, high: np.ndarray,
     calm: Calm,
 ) -> bool:  # fmt: skip
