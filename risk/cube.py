@@ -23,6 +23,8 @@ from risk.instruments import assets_alone
 from risk.schema import CUBE, DRIVERS, GAPS, SCENARIO_COORDS, Variable
 
 _CUBE, _DRIVERS = "cube.zarr", "drivers.zarr"
+#: Totals that were added up once; goes when the run is finished.
+TOTALS = "totals.npz"
 #: Scenarios that are read and added up at once.
 _AT_ONCE = 16_384
 _INCOMPRESSIBLE = frozenset({"pnl", *DRIVERS})
@@ -226,6 +228,27 @@ def total(outcome: xr.Dataset, name: str, cells: np.ndarray | None = None) -> xr
         some = some if cells is None else some.isel(cell=cells)
         parts.append(some.sum("cell", skipna=False, keep_attrs=True))
     return parts[0] if len(parts) == 1 else xr.concat(parts, "scenario", combine_attrs="override")
+
+
+def save_totals(folder: Path, totals: Mapping[str, np.ndarray]) -> None:
+    """Keep P&L summed over all cells (scenario,) of some sets, for `read_totals`."""
+    with (folder / TOTALS).open("wb") as file:
+        np.savez(file, allow_pickle=False, **dict(totals))
+
+
+def read_totals(folder: Path, cube: xr.DataTree, names: Iterable[str]) -> dict[str, xr.DataArray]:
+    """P&L of every set summed over all cells: what was kept of it, else added up now."""
+    path, found = folder / TOTALS, {}
+    kept = np.load(path, allow_pickle=False) if path.exists() else {}
+    for name in names:
+        outcome = cube[name].to_dataset()
+        if name not in kept:
+            found[name] = total(outcome, "pnl")
+            continue
+        labels = {key: one for key, one in outcome.coords.items() if one.dims == ("scenario",)}
+        attrs = outcome["pnl"].attrs
+        found[name] = xr.DataArray(kept[name], labels, ["scenario"], name="pnl", attrs=attrs)
+    return found
 
 
 def open_drivers(folder: Path, *, instruments: bool = False, labels: bool = True) -> xr.DataTree:

@@ -38,7 +38,7 @@ class Workers:
     """
 
     def __init__(self, n: int, preload: Sequence[str] = ()) -> None:
-        self._n, self._preload = n, list(preload)
+        self.n, self._preload = n, list(preload)
         # One thread, so that they are started and stopped in the order that was asked for.
         self._thread = ThreadPoolExecutor(1, "workers")
         self._cluster: Future[LocalCluster] | None = None
@@ -46,7 +46,7 @@ class Workers:
     def start(self) -> None:
         """Begin to start them, unless that was done."""
         if self._cluster is None:
-            self._cluster = self._thread.submit(_local_cluster, self._n, self._preload)
+            self._cluster = self._thread.submit(_local_cluster, self.n, self._preload)
 
     def cluster(self) -> LocalCluster:
         """The cluster they form, once all of them are there."""
@@ -72,7 +72,7 @@ class Workers:
 
         def look() -> None:
             while not over.wait(_LOOK_SECONDS):
-                cluster.scale(self._n)  # nothing happens while all are there
+                cluster.scale(self.n)  # nothing happens while all are there
 
         with ThreadPoolExecutor(1, "look after workers") as thread:
             looking = thread.submit(look)
