@@ -76,12 +76,13 @@ def _codes(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
     column = table[name].combine_chunks()
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    names = np.asarray(column.dictionary.to_pylist(), object)
-    used, codes = np.unique(column.indices.to_numpy(zero_copy_only=False), return_inverse=True)
-    order = np.argsort(names[used].astype(str), kind="stable")
-    rank = np.empty(len(order), "i8")
-    rank[order] = np.arange(len(order))
-    return names[used][order], rank[codes]
+    codes = column.indices.to_numpy(zero_copy_only=False)
+    used = np.flatnonzero(np.bincount(codes, minlength=len(column.dictionary)))
+    names = column.dictionary.take(pa.array(used))
+    order = pc.array_sort_indices(names).to_numpy()
+    rank = np.empty(len(column.dictionary), "i8")
+    rank[used[order]] = np.arange(len(order))
+    return np.asarray(names.take(pa.array(order)).to_pylist(), object), rank[codes]
 
 
 def _of_assets(calibration: xr.Dataset | None, name: str, assets: np.ndarray) -> np.ndarray:
