@@ -28,6 +28,7 @@ def write_book(folder: Path, book: pa.Table) -> None:
         folder / BOOK,
         # Numbers hardly repeat: to look for those that do takes longer than to write them all.
         use_dictionary=[name for name in text if name != "position_id"],
+        write_statistics=[name for name in text if name != "position_id"],
         compression={name: "snappy" if name in text else "none" for name in book.column_names},
     )
     with pa.OSFile(str(folder / MAPPED), "wb") as file, pa.ipc.new_file(file, book.schema) as out:
