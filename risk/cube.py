@@ -23,6 +23,8 @@ from risk.instruments import assets_alone
 from risk.schema import CUBE, DRIVERS, GAPS, SCENARIO_COORDS, Variable
 
 _CUBE, _DRIVERS = "cube.zarr", "drivers.zarr"
+#: What scenarios are called, and where they come from.
+_TEXTS = ("label", "source")
 #: Totals that were added up once; goes when the run is finished.
 TOTALS = "totals.npz"
 #: Scenarios that are read and added up at once.
@@ -195,9 +197,12 @@ def _in_order(dataset: xr.Dataset) -> xr.Dataset:
     return plain_text(dataset)[sorted(map(str, dataset.data_vars))]
 
 
-def open_cube(folder: Path) -> xr.DataTree:
-    """Open `cube.zarr` of a run folder: one group per scenario set."""
-    return open_tree(folder / _CUBE)
+def open_cube(folder: Path, *, labels: bool = True) -> xr.DataTree:
+    """Open `cube.zarr` of a run folder: one group per scenario set.
+
+    Without `labels` the texts of the scenarios stay on disk.
+    """
+    return open_tree(folder / _CUBE, () if labels else _TEXTS)
 
 
 def total(outcome: xr.Dataset, name: str, cells: np.ndarray | None = None) -> xr.DataArray:
@@ -258,7 +263,7 @@ def open_drivers(folder: Path, *, instruments: bool = False, labels: bool = True
     Without `labels` the texts of the scenarios stay on disk: they may take longer to read than the
     numbers.
     """
-    tree = open_tree(folder / _DRIVERS, () if labels else ("label", "source"))
+    tree = open_tree(folder / _DRIVERS, () if labels else _TEXTS)
     if instruments:
         return tree
     return xr.DataTree.from_dict(

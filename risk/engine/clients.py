@@ -112,7 +112,8 @@ def _local_cluster(n: int, preload: list[str]) -> LocalCluster:
         return LocalCluster(
             n_workers=n,
             threads_per_worker=1,
-            preload=preload,
+            # xarray imports dask's arrays as soon as it sees an array: while there is time.
+            preload=[*preload, "dask.array"],
             # Any free port: a second night on this machine must not trip over the first.
             dashboard_address="127.0.0.1:0",
             scheduler_kwargs={"dashboard": False},

@@ -9,6 +9,8 @@ import xarray as xr
 
 from risk.reports.exposures import EXPOSURES, LARGE, LEVELS
 
+_AMOUNTS = ("exposure_usd", "notional_usd", "equity_usd")
+
 
 def exposures(book: pa.Table, calibration: xr.Dataset | None) -> pa.Table:
     """Notional, equity, market exposure and correlated loss of every group and large account.
@@ -27,7 +29,8 @@ def exposures(book: pa.Table, calibration: xr.Dataset | None) -> pa.Table:
         Schema `risk.reports.exposures.EXPOSURES`. Options count with their delta. Accounts below a
         thousandth of the notional have no row; ``n_groups`` and ``herfindahl`` count them too.
     """
-    priced = book.filter(pc.equal(book["status"], "ok"))
+    labels = dict.fromkeys(["asset", "kind", *(name for name in LEVELS if name != "total")])
+    priced = book.select([*labels, *_AMOUNTS]).filter(pc.equal(book["status"], "ok"))
     exposure = _floats(priced, "exposure_usd")
     is_option = pc.equal(priced["kind"].cast(pa.string()), "option").to_numpy(zero_copy_only=False)
     notional = np.where(is_option, np.abs(exposure), _floats(priced, "notional_usd"))

@@ -125,12 +125,9 @@ def worst_accounts(book: pa.Table, losses: pa.Table, stresses: xr.Dataset) -> pa
     pnl, deficit = sums.columns.values()
     worst = worst_by_account(sums, deficit - pnl, N_ACCOUNTS)
     accounts = [sums.accounts[sums.account[pair]] for pair in worst]
-    ours = pc.and_(
-        pc.equal(book["status"], "ok"),
-        pc.is_in(book["account"].cast(pa.string()), pa.array(accounts, pa.string())),
-    )
-    names, holder = coded(book.filter(ours)["account"].cast(pa.string()))
-    held = np.bincount(holder, book.filter(ours)["notional_usd"].to_numpy(), len(names))
+    priced = book.select(["account", "notional_usd"]).filter(pc.equal(book["status"], "ok"))
+    names, holder = coded(priced["account"])
+    held = np.bincount(holder, priced["notional_usd"].to_numpy(), len(names))
     notional = dict(zip(names, held.tolist(), strict=True))
     return pa.Table.from_pylist(
         [

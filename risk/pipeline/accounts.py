@@ -50,9 +50,7 @@ def _open(path: Path) -> pq.ParquetWriter:
         # Names are handed over in codes, and read as the text they are.
         store_schema=False,
         use_dictionary=[*_NAMES, "scenario", "liquidations"],
-        compression={
-            one.name: "none" if one.type == pa.float64() else "snappy" for one in _SCHEMA
-        },
+        compression={one.name: "none" if one.type == pa.float64() else "snappy" for one in _SCHEMA},
         dictionary_pagesize_limit=_DICTIONARY,
         write_statistics=["scenario_set", "scenario"],
     )
