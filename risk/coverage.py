@@ -92,20 +92,38 @@ def gross_notional(positions: pa.Table, contracts: pa.Table) -> pa.Array:
         Contracts times size (times the mark if linear, the index for options); null without a
         price or in a currency that is not worth one dollar.
     """
-    terms = contracts.select(
-        ["venue", "symbol", "type", "linear", "contract_size", "mark_price", "index_price", "quote"]
-    )
-    held = positions.select(["position_id", "venue", "symbol", "contracts"])
-    joined = held.join(terms, ["venue", "symbol"], join_type="left outer").sort_by("position_id")
-    price = pc.if_else(
-        pc.equal(joined["type"], "option"), joined["index_price"], joined["mark_price"]
-    )
-    usd = pc.is_in(joined["quote"], pa.array(sorted(USD_EQUIVALENTS)))
+    is_option = pc.equal(contracts["type"], "option")
     # Inverse swaps and futures are counted in dollars; every option in coins.
-    by_price = pc.or_(joined["linear"], pc.equal(joined["type"], "option"))
-    size = pc.multiply(joined["contracts"], joined["contract_size"])
+    terms = {
+        "size": contracts["contract_size"],
+        "price": pc.if_else(is_option, contracts["index_price"], contracts["mark_price"]),
+        "by_price": pc.or_(contracts["linear"], is_option),
+        "usd": pc.is_in(contracts["quote"], pa.array(sorted(USD_EQUIVALENTS))),
+    }
+    ids = positions["position_id"].combine_chunks()
+    if not pc.all(pc.less(ids[:-1], ids[1:]), min_count=0).as_py():
+        positions = positions.sort_by("position_id")
+    row = _contract_rows(positions, contracts)
+    size, price, by_price, usd = (pc.take(column, row) for column in terms.values())
+    size = pc.multiply(positions["contracts"], size)
     amount = pc.if_else(by_price, pc.multiply(size, price), size)
     return pc.if_else(usd, amount, None).combine_chunks()
+
+
+def _contract_rows(positions: pa.Table, contracts: pa.Table) -> pa.Array:
+    """Row of every position's contract, null where it is not listed."""
+    pairs = zip(contracts["venue"].to_pylist(), contracts["symbol"].to_pylist(), strict=True)
+    listed = {pair: row for row, pair in enumerate(pairs)}
+    venue, symbol = (
+        positions[name].combine_chunks().dictionary_encode() for name in ("venue", "symbol")
+    )
+    # By pairs that occur, not position by position.
+    venues, symbols = venue.dictionary.to_pylist(), symbol.dictionary.to_pylist()
+    rows = np.array([[listed.get((one, other), -1) for other in symbols] for one in venues], "i8")
+    if not rows.size:
+        return pa.array([], pa.int64())
+    row = rows[venue.indices.to_numpy(), symbol.indices.to_numpy()]
+    return pa.array(row, mask=row < 0)
 
 
 def coverage(
@@ -135,15 +153,18 @@ def coverage(
     DataError
         If the statuses do not add up to the rows that came in.
     """
-    status = np.asarray(book["status"].to_pylist(), object)
+    status = book["status"]
     notional = book["gross_notional_usd"].to_numpy(zero_copy_only=False)
-    asset = book["asset"].cast(pa.string()).to_numpy(zero_copy_only=False)
-    priced = status == "ok"
+    by_proxy = pc.is_in(book["asset"].cast(pa.string()), pa.array(sorted(proxied), pa.string()))
+    priced = pc.equal(status, "ok").to_numpy()
     members = {
         "priced": priced,
-        **{name: status == name for name in ("unpriced", "liquidatable", "excluded")},
-        "stale": priced & book["is_stale"].to_numpy(zero_copy_only=False),
-        "proxied": priced & np.isin(asset, sorted(proxied)),
+        **{
+            name: pc.equal(status, name).to_numpy()
+            for name in ("unpriced", "liquidatable", "excluded")
+        },
+        "stale": priced & book["is_stale"].to_numpy(),
+        "proxied": priced & by_proxy.to_numpy(),
     }
     n_bad = pc.sum(pc.starts_with(quarantine["file"], "positions")).as_py() or 0
     if book.num_rows + n_bad != n_rows:

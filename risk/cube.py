@@ -23,6 +23,10 @@ from risk.instruments import assets_alone
 from risk.schema import CUBE, DRIVERS, GAPS, SCENARIO_COORDS, Variable
 
 _CUBE, _DRIVERS = "cube.zarr", "drivers.zarr"
+#: What scenarios are called, and where they come from.
+_TEXTS = ("label", "source")
+#: Totals that were added up once; goes when the run is finished.
+TOTALS = "totals.npz"
 #: Scenarios that are read and added up at once.
 _AT_ONCE = 16_384
 _INCOMPRESSIBLE = frozenset({"pnl", *DRIVERS})
@@ -193,9 +197,12 @@ def _in_order(dataset: xr.Dataset) -> xr.Dataset:
     return plain_text(dataset)[sorted(map(str, dataset.data_vars))]
 
 
-def open_cube(folder: Path) -> xr.DataTree:
-    """Open `cube.zarr` of a run folder: one group per scenario set."""
-    return open_tree(folder / _CUBE)
+def open_cube(folder: Path, *, labels: bool = True) -> xr.DataTree:
+    """Open `cube.zarr` of a run folder: one group per scenario set.
+
+    Without `labels` the texts of the scenarios stay on disk.
+    """
+    return open_tree(folder / _CUBE, () if labels else _TEXTS)
 
 
 def total(outcome: xr.Dataset, name: str, cells: np.ndarray | None = None) -> xr.DataArray:
@@ -228,6 +235,27 @@ def total(outcome: xr.Dataset, name: str, cells: np.ndarray | None = None) -> xr
     return parts[0] if len(parts) == 1 else xr.concat(parts, "scenario", combine_attrs="override")
 
 
+def save_totals(folder: Path, totals: Mapping[str, np.ndarray]) -> None:
+    """Keep P&L summed over all cells (scenario,) of some sets, for `read_totals`."""
+    with (folder / TOTALS).open("wb") as file:
+        np.savez(file, allow_pickle=False, **dict(totals))
+
+
+def read_totals(folder: Path, cube: xr.DataTree, names: Iterable[str]) -> dict[str, xr.DataArray]:
+    """P&L of every set summed over all cells: what was kept of it, else added up now."""
+    path, found = folder / TOTALS, {}
+    kept = np.load(path, allow_pickle=False) if path.exists() else {}
+    for name in names:
+        outcome = cube[name].to_dataset()
+        if name not in kept:
+            found[name] = total(outcome, "pnl")
+            continue
+        labels = {key: one for key, one in outcome.coords.items() if one.dims == ("scenario",)}
+        attrs = outcome["pnl"].attrs
+        found[name] = xr.DataArray(kept[name], labels, ["scenario"], name="pnl", attrs=attrs)
+    return found
+
+
 def open_drivers(folder: Path, *, instruments: bool = False, labels: bool = True) -> xr.DataTree:
     """Open `drivers.zarr` of a run folder: one group per scenario set.
 
@@ -235,7 +263,7 @@ def open_drivers(folder: Path, *, instruments: bool = False, labels: bool = True
     Without `labels` the texts of the scenarios stay on disk: they may take longer to read than the
     numbers.
     """
-    tree = open_tree(folder / _DRIVERS, () if labels else ("label", "source"))
+    tree = open_tree(folder / _DRIVERS, () if labels else _TEXTS)
     if instruments:
         return tree
     return xr.DataTree.from_dict(

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
@@ -112,10 +113,28 @@ def test_positions_and_accounts_are_closed_in_the_same_cascade(finished):
     kept = pq.read_table(finished.path / "accounts.parquet").to_pandas()
     kept = kept[(kept.scenario_set == "stress") & (kept.scenario < 5)]
     np.testing.assert_allclose(kept.groupby("scenario").deficit_usd.sum(), cube, atol=1e-3)
+    assert_those_in_trouble(kept, losses)
     positions = finished.positions.to_pandas()
     mine = positions[positions.scenario_set == "monte_carlo"]
     mean = (finished.cube["monte_carlo"].liquidations.sum("cell")).values.mean()
     assert mine.liquidation_probability.sum() == pytest.approx(mean, rel=1e-9)
+
+
+def assert_those_in_trouble(kept, everyone):
+    """Of every scenario, accounts with a deficit and the 25 that lose most, wherever they are."""
+    amounts = ["pnl_usd", "deficit_usd", "liquidations"]
+    expected = []
+    for _, some in everyone.groupby("scenario"):
+        by_account = some.groupby("account")[amounts].sum().reset_index()
+        by_account["cost"] = by_account.deficit_usd - by_account.pnl_usd
+        worst = by_account.sort_values(["cost", "account"], ascending=[False, True]).account[:25]
+        broke = by_account.account[by_account.deficit_usd > 0]
+        expected.append(some[some.account.isin({*worst, *broke})])
+    expected = pd.concat(expected)
+    names = ["scenario", "account", "venue"]
+    assert kept[names].values.tolist() == expected[names].values.tolist()
+    np.testing.assert_allclose(kept[amounts], expected[amounts], rtol=1e-9, atol=1e-6)
+    assert len(kept) < len(everyone)
 
 
 def test_the_waterfall_of_the_night_pays_the_deficits_of_its_cube(finished):
@@ -167,7 +186,11 @@ def test_a_fifth_of_the_depth_makes_closing_dearer_in_that_stress_alone(finished
     accounts = pq.read_table(finished.path / "accounts.parquet").to_pandas()
     mine = accounts[(accounts.scenario_set == "stress") & (accounts.scenario == at)]
     assert mine.deficit_usd.sum() == pytest.approx(cube.deficit.values[at], rel=1e-9)
-    assert mine.pnl_usd.sum() == pytest.approx(cube.pnl.values[at], rel=1e-9)
+    impact = impact_of(finished, True)
+    fifth = dataclasses.replace(impact, volume_usd=impact.volume_usd / 5)
+    everyone = account_losses(book, slice_drivers(stress, at, at + 1), fifth).to_pandas()
+    assert everyone.pnl_usd.sum() == pytest.approx(cube.pnl.values[at], rel=1e-9)
+    assert_those_in_trouble(mine.assign(scenario=0), everyone)
     order = accounts[accounts.scenario_set == "stress"][["scenario", "account", "venue"]]
     assert order.values.tolist() == sorted(order.values.tolist())
     paid = pq.read_table(finished.path / "waterfall.parquet").to_pandas()

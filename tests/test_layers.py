@@ -23,6 +23,7 @@ FLOORS = [
         "risk.scenarios",
         "risk.liquidation",
         "risk.engine",
+        "risk.book",
         "risk.cube",
         "risk.coverage",
         "risk.measures",

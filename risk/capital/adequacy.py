@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -106,7 +106,7 @@ def adequacy(
 
     worst, worst_label = _worst(by_stress.sum(axis=1), labels)
     uncovered, uncovered_label = _worst(np.maximum(by_stress - held, 0.0).sum(axis=1), labels)
-    covers = {n: _worst_cover(account_deficits, n) for n in (1, 2)}
+    covers = _worst_covers(account_deficits, (1, 2))
     known = [amount for amount in (worst, deficit_expected_shortfall) if amount is not None]
     requirement = max(known) if known else None
     resources = fund + own.value
@@ -175,8 +175,8 @@ def adequacy(
                 None,
             )
         )
-    for n in (1, 2) if sampled_deficits is not None else ():
-        amount, label = _worst_cover(sampled_deficits, n)
+    sampled = {} if sampled_deficits is None else _worst_covers(sampled_deficits, (1, 2))
+    for n, (amount, label) in sampled.items():
         title = f"Cover-{n} over the worst sampled scenarios"
         rows.append((f"cover_{n}_sampled", title, amount, "USD", label, None))
     columns = zip(*[(f"{10 * i:04d}", *row) for i, row in enumerate(rows, 1)], strict=True)
@@ -190,28 +190,38 @@ def _worst(amounts: np.ndarray, labels: list[str]) -> tuple[float | None, str]:
     return float(amounts[index]), labels[index] if amounts[index] > 0.0 else "zero in every stress"
 
 
-def _worst_cover(table: pa.Table, n: int) -> tuple[float | None, str]:
+def _worst_covers(table: pa.Table, counts: Sequence[int]) -> dict[int, tuple[float | None, str]]:
+    """Largest cover over the scenarios, and where, of each number of accounts."""
     if not table.num_rows:
-        return None, "no account deficit in this run"
-    # An account may hold positions at several venues: its deficits are one default.
-    scenarios = table["scenario"].combine_chunks()
-    if not pa.types.is_dictionary(scenarios.type):
-        scenarios = scenarios.dictionary_encode()
-    stress = scenarios.indices.to_numpy(zero_copy_only=False).astype("i8")
+        return dict.fromkeys(counts, (None, "no account deficit in this run"))
+    names, place = _codes(table["scenario"])
+    accounts, who = _codes(table["account"])
     deficits = table["deficit_usd"].to_numpy()
     check_amounts(account_deficits=deficits)
-    some = np.flatnonzero(deficits > 0.0)
-    accounts = table["account"].combine_chunks()
-    if not pa.types.is_dictionary(accounts.type):
-        accounts = accounts.dictionary_encode()
-    n_accounts = max(len(accounts.dictionary), 1)
-    key = stress[some] * n_accounts + accounts.indices.to_numpy(zero_copy_only=False)[some]
-    pairs, place = np.unique(key, return_inverse=True)
-    summed = np.bincount(place, deficits[some], len(pairs)).astype("f8")
-    edges = np.searchsorted(pairs // n_accounts, np.arange(len(scenarios.dictionary) + 1))
-    covers = [cover(summed[begin:end], n) for begin, end in pairwise(edges)]
-    worst = int(np.argmax(covers))
-    return covers[worst], f"Largest in {scenarios.dictionary[worst].as_py()}"
+    if (np.diff(place) < 0).any():
+        order = np.argsort(place, kind="stable")
+        place, who, deficits = place[order], who[order], deficits[order]
+    edges = np.searchsorted(place, np.arange(len(names) + 1))
+    covers = np.zeros((len(counts), len(names)))
+    most = max(counts)
+    for at, (begin, end) in enumerate(pairwise(edges)):
+        # An account may hold positions at several venues: its deficits are one default.
+        summed = np.bincount(who[begin:end], deficits[begin:end], len(accounts)).astype("f8")
+        largest = np.sort(summed[summed > 0.0])[-most:]
+        covers[:, at] = [cover(largest, n) for n in counts]
+    worst = covers.argmax(axis=1)
+    return {
+        n: (float(covers[row, at]), f"Largest in {names[at].as_py()}")
+        for row, (n, at) in enumerate(zip(counts, worst, strict=True))
+    }
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
+    """Distinct values, and the place of each row's among them."""
+    whole = column.combine_chunks()
+    if not pa.types.is_dictionary(whole.type):
+        whole = whole.dictionary_encode()
+    return whole.dictionary, whole.indices.to_numpy(zero_copy_only=False)
 
 
 def _ratio(resources: float, amount: float | None) -> float | None:

@@ -38,7 +38,7 @@ class Workers:
     """
 
     def __init__(self, n: int, preload: Sequence[str] = ()) -> None:
-        self._n, self._preload = n, list(preload)
+        self.n, self._preload = n, list(preload)
         # One thread, so that they are started and stopped in the order that was asked for.
         self._thread = ThreadPoolExecutor(1, "workers")
         self._cluster: Future[LocalCluster] | None = None
@@ -48,7 +48,7 @@ class Workers:
         """Begin to start them, unless that was done."""
         if self._cluster is None:
             self._cluster = self._thread.submit(
-                _local_cluster, self._n, self._preload, self._settings
+                _local_cluster, self.n, self._preload, self._settings
             )
 
     def cluster(self) -> LocalCluster:
@@ -75,7 +75,7 @@ class Workers:
 
         def look() -> None:
             while not over.wait(_LOOK_SECONDS):
-                cluster.scale(self._n)  # nothing happens while all are there
+                cluster.scale(self.n)  # nothing happens while all are there
 
         with ThreadPoolExecutor(1, "look after workers") as thread:
             looking = thread.submit(look)
@@ -114,7 +114,8 @@ def _local_cluster(n: int, preload: list[str], kept: ExitStack) -> LocalCluster:
     }
     # For as long as they live: a worker that dies is replaced in the same way.
     kept.enter_context(dask.config.set({f"distributed.{key}": it for key, it in settings.items()}))
-    get_mp_context().set_forkserver_preload(["distributed", *preload])
+    # xarray imports dask's arrays as soon as it sees an array: while there is time.
+    get_mp_context().set_forkserver_preload(["distributed", "dask.array", *preload])
     return LocalCluster(
         n_workers=n,
         threads_per_worker=1,

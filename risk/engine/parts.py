@@ -58,17 +58,25 @@ def run_parts(
     from distributed.scheduler import KilledWorker
 
     with local_client(workers) as client:
-        futures: dict[str, Future] = {
-            name: client.submit(
-                _run, task, name, arguments, key=f"part {name}", pure=False, priority=-rank
+        futures: list[Future] = []
+
+        def submit() -> Future:
+            name = names[len(futures)]
+            futures.append(
+                client.submit(_run, task, name, arguments, key=f"part {name}", pure=False)
             )
-            for rank, name in enumerate(names)
-        }
-        finished = as_completed(list(futures.values()), loop=client.loop)
+            return futures[-1]
+
+        # A part is sent when a worker is free: dask would share them out at once by their number,
+        # and the longest would wait behind each other.
+        first = [submit() for _ in names[: workers.n]]
+        finished = as_completed(first, loop=client.loop)
         for done, _ in enumerate(finished, start=1):
             report(done, len(names))
+            if len(futures) < len(names):
+                finished.add(submit())
         try:
-            client.gather(list(futures.values()))
+            client.gather(futures)
         except KilledWorker as error:
             raise RunError(
                 f"{error.task} killed its worker {error.allowed_failures + 1} times (out of "

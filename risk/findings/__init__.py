@@ -6,8 +6,10 @@ No finance happens here: it adds up, selects and puts into words.
 from risk.findings.gaps import gap_sensitivity
 from risk.findings.gather import breaches, report_inputs, write_reports
 from risk.findings.market import insurance_funds, market_notes, window_notes
+from risk.findings.stresses import N_ACCOUNTS
 
 __all__ = [
+    "N_ACCOUNTS",
     "breaches",
     "gap_sensitivity",
     "insurance_funds",

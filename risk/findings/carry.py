@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import xarray as xr
 
+from risk.book import read_book
 from risk.config import Config
 from risk.cube import open_drivers, read_dataset
 from risk.drivers import PEG
@@ -133,7 +133,7 @@ def _exactness(folder: Path, config: Config) -> list[Fact]:
 
 def _folded_swaps(folder: Path) -> pa.Table:
     """The isolated perpetuals whose funding is folded into their price."""
-    book = pq.read_table(folder / "book.parquet")
+    book = read_book(folder)
     kept = pc.and_(pc.equal(book["status"], "ok"), book["pool_holdings"].is_null())
     kept = pc.and_(kept, pc.match_substring(book["kind"].cast(pa.string()), "perpetual"))
     rows = np.flatnonzero(kept.to_numpy(zero_copy_only=False))

@@ -9,6 +9,8 @@ import xarray as xr
 
 from risk.reports.exposures import EXPOSURES, LARGE, LEVELS
 
+_AMOUNTS = ("exposure_usd", "notional_usd", "equity_usd")
+
 
 def exposures(book: pa.Table, calibration: xr.Dataset | None) -> pa.Table:
     """Notional, equity, market exposure and correlated loss of every group and large account.
@@ -27,7 +29,8 @@ def exposures(book: pa.Table, calibration: xr.Dataset | None) -> pa.Table:
         Schema `risk.reports.exposures.EXPOSURES`. Options count with their delta. Accounts below a
         thousandth of the notional have no row; ``n_groups`` and ``herfindahl`` count them too.
     """
-    priced = book.filter(pc.equal(book["status"], "ok"))
+    labels = dict.fromkeys(["asset", "kind", *(name for name in LEVELS if name != "total")])
+    priced = book.select([*labels, *_AMOUNTS]).filter(pc.equal(book["status"], "ok"))
     exposure = _floats(priced, "exposure_usd")
     is_option = pc.equal(priced["kind"].cast(pa.string()), "option").to_numpy(zero_copy_only=False)
     notional = np.where(is_option, np.abs(exposure), _floats(priced, "notional_usd"))
@@ -76,12 +79,13 @@ def _codes(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
     column = table[name].combine_chunks()
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    names = np.asarray(column.dictionary.to_pylist(), object)
-    used, codes = np.unique(column.indices.to_numpy(zero_copy_only=False), return_inverse=True)
-    order = np.argsort(names[used].astype(str), kind="stable")
-    rank = np.empty(len(order), "i8")
-    rank[order] = np.arange(len(order))
-    return names[used][order], rank[codes]
+    codes = column.indices.to_numpy(zero_copy_only=False)
+    used = np.flatnonzero(np.bincount(codes, minlength=len(column.dictionary)))
+    names = column.dictionary.take(pa.array(used))
+    order = pc.array_sort_indices(names).to_numpy()
+    rank = np.empty(len(column.dictionary), "i8")
+    rank[used[order]] = np.arange(len(order))
+    return np.asarray(names.take(pa.array(order)).to_pylist(), object), rank[codes]
 
 
 def _of_assets(calibration: xr.Dataset | None, name: str, assets: np.ndarray) -> np.ndarray:

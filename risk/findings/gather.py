@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xarray as xr
 
+from risk.book import read_book
 from risk.capital import adequacy, load_capital
 from risk.config import Config
 from risk.coverage import reasons
-from risk.cube import open_cube, open_tree, read_dataset, total
+from risk.cube import open_cube, open_tree, read_dataset, read_totals
 from risk.findings.exposures import exposures
 from risk.findings.identity import parameters, run_identity
 from risk.findings.margins import margin_summary
@@ -41,7 +42,7 @@ def report_inputs(
     folder: Path, config: Config, *, as_of: dt.date, run_id: str, inputs: Mapping[str, str]
 ) -> ReportInputs:
     """Gather everything the reports print from the files of a run."""
-    book = pq.read_table(folder / "book.parquet")
+    book = read_book(folder)
     quarantine = pq.read_table(folder / "quarantine.parquet")
     funds = pq.read_table(folder / "funds.parquet")
     market, snapshot = _json(folder / "market.json"), _json(folder / "snapshot.json")
@@ -52,7 +53,7 @@ def report_inputs(
     base = {
         "as_of": as_of,
         "measures": measures,
-        "totals": {name: _total_pnl(cube, name) for name in config.scenarios.names},
+        "totals": read_totals(folder, cube, config.scenarios.names),
         "stresses": stresses,
         "coverage": (covered := pq.read_table(folder / "coverage.parquet")),
         "coverage_floor": config.measures.coverage_floor,
@@ -161,10 +162,6 @@ def _table(path: Path) -> pa.Table | None:
 
 def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _total_pnl(cube: xr.DataTree, name: str) -> xr.DataArray:
-    return total(cube[name].to_dataset(), "pnl")
 
 
 def _contributors(measures: xr.DataTree, scenario_set: str, confidence: float) -> pa.Table:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import xarray as xr
 
 from risk.config import Config
 from risk.cube import open_cube, read_dataset, total
@@ -41,8 +42,9 @@ def options_section(folder: Path, config: Config) -> Section | None:
             add(f"{label}.{slug(name)}", f"options, {label} {name}", pc.equal(rows[label], name))
     sampled = [name for name in config.scenarios.names if name != "stress"]
     if "kind" in config.cells:
+        cube = open_cube(folder, labels=False)
         for name in sampled:
-            facts += _tail(folder, name, config.measures.confidence[-1])
+            facts += _tail(cube[name].to_dataset(), name, config.measures.confidence[-1])
     else:
         sampled = []
     calibration = read_dataset(folder / "calibration.zarr")
@@ -70,9 +72,8 @@ def options_section(folder: Path, config: Config) -> Section | None:
     )
 
 
-def _tail(folder: Path, name: str, confidence: float) -> list[Fact]:
+def _tail(cube: xr.Dataset, name: str, confidence: float) -> list[Fact]:
     """Loss, liquidations and deficit of the options of one set, apart from the rest."""
-    cube = open_cube(folder)[name].to_dataset()
     mine = cube["kind"].values == "option"
     pnl, deficit, liquidations = (
         total(cube, part, mine).values.astype("f8") for part in ("pnl", "deficit", "liquidations")

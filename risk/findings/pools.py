@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from risk.book import read_book
 from risk.config import Config
 from risk.cube import open_cube
 from risk.margin.pooling import divided_equity, pooled_rows, read_holdings
@@ -38,7 +39,7 @@ def pools_section(folder: Path, config: Config) -> Section | None:
     path = folder / "pools.parquet"
     if not path.exists():
         return None
-    book, rows = pq.read_table(folder / "book.parquet"), pq.read_table(path)
+    book, rows = read_book(folder), pq.read_table(path)
     facts = _pool_facts(book)
     names = [str(name) for name in pc.unique(rows["scenario_set"]).to_pylist()]
     for name in names:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from risk.book import read_book
 from risk.config import Config
 from risk.reports import Fact, Section
 from risk.reports.view import slug
@@ -77,7 +77,7 @@ def _sum(notes: dict[str, Any], key: str) -> int:
 
 def _notional(folder: Path) -> dict[str, float]:
     """Notional of the priced positions by asset, USD."""
-    book = pq.read_table(folder / "book.parquet", columns=["asset", "notional_usd", "status"])
+    book = read_book(folder, ["asset", "notional_usd", "status"])
     priced = book.filter(pc.equal(book["status"], "ok"))
     asset = priced["asset"].cast("string")
     sums = (

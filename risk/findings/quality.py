@@ -74,7 +74,7 @@ def quality(
 
 def proxied(book: pa.Table, market: Mapping[str, Any]) -> list[QualityCheck]:
     """The proxied assets that matter most, each with its share of the notional."""
-    priced = book.filter(pc.equal(book["status"], "ok"))
+    priced = book.select(["asset", "notional_usd"]).filter(pc.equal(book["status"], "ok"))
     held = (
         pa.table({"asset": priced["asset"].cast(pa.string()), "usd": priced["notional_usd"]})
         .group_by("asset", use_threads=False)

@@ -85,8 +85,8 @@ def reconcile(
 def _in_cells(book: pa.Table, cube: xr.DataTree) -> float:
     """Notional of the priced positions whose labels are those of a cell."""
     cells = next(iter(cube.children.values())).dataset
-    priced = book.filter(pc.equal(book["status"], "ok"))
-    labels = [name for name in priced.column_names if name in cells.coords]
+    labels = [name for name in book.column_names if name in cells.coords]
+    priced = book.select([*labels, "notional_usd"]).filter(pc.equal(book["status"], "ok"))
     listed = pa.table(
         {name: pa.array(cells[name].values.astype(str).tolist(), pa.string()) for name in labels}
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ from risk.findings.by_account import coded, sum_by_account, worst_by_account
 from risk.reports.choose import SET_WORDS, words
 
 #: Accounts listed in the report, by worst stress.
-_N_ACCOUNTS = 25
+N_ACCOUNTS = 25
+
+_FILE = "accounts.parquet"
+_LABELS = ("scenario_set", "account", "venue")
 
 
 def stress_totals(folder: Path, cube: xr.DataTree, funds: pa.Table) -> tuple[xr.Dataset, pa.Table]:
@@ -44,7 +48,7 @@ def stress_totals(folder: Path, cube: xr.DataTree, funds: pa.Table) -> tuple[xr.
         )
         return none, schema.empty_table()
     totals = cube["stress"].to_dataset().load().sum("cell", skipna=False)
-    losses = _read_losses(folder, [("scenario_set", "=", "stress")])
+    losses = _read_losses(folder / _FILE, {"stress"}, schema.names)
     index = losses["scenario"].to_numpy()
     codes = {venue: i for i, venue in enumerate(venues)}
     names, venue = coded(losses["venue"])
@@ -62,10 +66,16 @@ def stress_totals(folder: Path, cube: xr.DataTree, funds: pa.Table) -> tuple[xr.
     return totals, losses.select(schema.names)
 
 
-def _read_losses(folder: Path, filters: list[tuple[str, str, object]]) -> pa.Table:
-    path = folder / "accounts.parquet"
-    names = ["account", "venue", "scenario_set"]
-    return pq.read_table(path, filters=filters, read_dictionary=names).unify_dictionaries()
+def _read_losses(path: Path, sets: Collection[str], columns: Sequence[str]) -> pa.Table:
+    """Columns of the rows of some scenario sets; a row group holds rows of one set."""
+    with pq.ParquetFile(path, read_dictionary=list(_LABELS)) as file:
+        place = file.schema_arrow.get_field_index("scenario_set")
+        notes = [
+            file.metadata.row_group(group).column(place).statistics
+            for group in range(file.metadata.num_row_groups)
+        ]
+        kept = [group for group, note in enumerate(notes) if note.min in sets]
+        return file.read_row_groups(kept, columns=list(columns)).unify_dictionaries()
 
 
 def _named(place: np.ndarray, names: list[str]) -> pa.DictionaryArray:
@@ -74,19 +84,20 @@ def _named(place: np.ndarray, names: list[str]) -> pa.DictionaryArray:
 
 def sampled_deficits(folder: Path, cube: xr.DataTree) -> pa.Table | None:
     """Deficits by account in the worst sampled scenarios, by the scenarios' names."""
-    path = folder / "accounts.parquet"
-    if not path.exists():
+    path = folder / _FILE
+    names = {name for name in cube.children if name != "stress"}
+    if not path.exists() or not names:
         return None
-    names = [name for name in cube.children if name != "stress"]
-    if not names:
-        return None
-    found = _read_losses(folder, [("scenario_set", "in", names), ("deficit_usd", ">", 0.0)])
+    found = _read_losses(path, names, ["scenario_set", "scenario", "account", "deficit_usd"])
     if not found.num_rows:
         return None
     sets, of_set = coded(found["scenario_set"])
     labels = [cube[name].dataset["label"].values for name in sets]
     most = max(len(one) for one in labels)
-    pairs, place = np.unique(of_set * most + found["scenario"].to_numpy(), return_inverse=True)
+    key = of_set.astype("i8") * most + found["scenario"].to_numpy()
+    # Written set by set, scenario by scenario.
+    begins = np.flatnonzero(np.append(True, np.diff(key) != 0))
+    pairs, place = key[begins], np.repeat(np.arange(len(begins)), np.diff(begins, append=len(key)))
     scenarios = [
         f"{words(sets[at // most], SET_WORDS)}, {labels[at // most][at % most]}"
         for at in pairs.tolist()
@@ -112,14 +123,11 @@ def worst_accounts(book: pa.Table, losses: pa.Table, stresses: xr.Dataset) -> pa
         )  # fmt: skip
     sums = sum_by_account(losses, "scenario", ("pnl_usd", "deficit_usd"))
     pnl, deficit = sums.columns.values()
-    worst = worst_by_account(sums, deficit - pnl, _N_ACCOUNTS)
+    worst = worst_by_account(sums, deficit - pnl, N_ACCOUNTS)
     accounts = [sums.accounts[sums.account[pair]] for pair in worst]
-    ours = pc.and_(
-        pc.equal(book["status"], "ok"),
-        pc.is_in(book["account"].cast(pa.string()), pa.array(accounts, pa.string())),
-    )
-    names, holder = coded(book.filter(ours)["account"].cast(pa.string()))
-    held = np.bincount(holder, book.filter(ours)["notional_usd"].to_numpy(), len(names))
+    priced = book.select(["account", "notional_usd"]).filter(pc.equal(book["status"], "ok"))
+    names, holder = coded(priced["account"])
+    held = np.bincount(holder, priced["notional_usd"].to_numpy(), len(names))
     notional = dict(zip(names, held.tolist(), strict=True))
     return pa.Table.from_pylist(
         [

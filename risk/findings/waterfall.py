@@ -18,6 +18,7 @@ _MONEY = (
     "deleveraged_notional",
 )  # fmt: skip
 _COUNTS = ("deleveraged_positions", "deleveraged_accounts")
+_COSTS = ("deleveraged_notional", "paid", "missed")
 _N_ROWS = 20
 _N_ACCOUNTS = 15
 
@@ -53,7 +54,7 @@ def waterfall_section(folder: Path, config: Config) -> Section | None:
     ]
     accounts = _accounts(folder / "deleveraged.parquet")
     for k, account in enumerate(accounts, 1):
-        for name in ("deleveraged_notional", "paid", "missed"):
+        for name in _COSTS:
             facts.append(Fact(f"deleveraged.{k}.{name}", account[name], "USD", "worst scenario"))
     return Section(
         name="waterfall",
@@ -68,16 +69,19 @@ def _accounts(path: Path) -> list[dict]:
     """Every account in the scenario that costs it most, the dearest first."""
     if not path.exists():
         return []
-    found = pq.read_table(path)
+    names = ["scenario_set", "label", "account"]
+    columns = [*names, *_COSTS]
+    found = pq.read_table(path, columns=columns, read_dictionary=names, partitioning=None)
+    found = found.unify_dictionaries()
     sets, of_set = coded(found["scenario_set"])
     labels, label = coded(found["label"])
     key = of_set.astype("i8") * max(len(labels), 1) + label
     scenarios, place = np.unique(key, return_inverse=True)
     where = [(sets[at // len(labels)], labels[at % len(labels)]) for at in scenarios.tolist()]
     # By set and label, as text that sorts so.
-    names = pa.array([f"{one[0]}\0{one[1]}" for one in where], pa.string())
-    named = found.append_column("named", pa.DictionaryArray.from_arrays(place, names))
-    sums = sum_by_account(named, "named", ("deleveraged_notional", "paid", "missed"))
+    titles = pa.array([f"{one[0]}\0{one[1]}" for one in where], pa.string())
+    named = found.append_column("named", pa.DictionaryArray.from_arrays(place, titles))
+    sums = sum_by_account(named, "named", _COSTS)
     return [
         {
             "account": sums.accounts[sums.account[pair]],

@@ -139,8 +139,10 @@ def _measure(pnl: Any, confidence: float, weights: Any, dim: str) -> tuple[Any, 
     return (value.item(), shortfall.item()) if value.ndim == 0 else (value, shortfall)
 
 
-def tail_of(losses: Floats, confidence: float, weights: Floats | None) -> tuple[Any, Any]:
-    """Value at risk and expected shortfall of losses (..., n), unsorted.
+def tail_of(
+    losses: Floats, confidence: float, weights: Floats | None, *, is_sorted: bool = False
+) -> tuple[Any, Any]:
+    """Value at risk and expected shortfall of losses (..., n), in any order or sorted ascending.
 
     The shortfall is written as VaR + E[(L - VaR)+] / (1 - c): equal to the fractional tail mean,
     and never below the value at risk by rounding.
@@ -148,7 +150,7 @@ def tail_of(losses: Floats, confidence: float, weights: Floats | None) -> tuple[
     n = losses.shape[-1]
     if weights is None:
         k = rank(n, confidence) - 1
-        tail = np.partition(losses, k, axis=-1)[..., k:]
+        tail = (losses if is_sorted else np.partition(losses, k, axis=-1))[..., k:]
         value = tail[..., 0]
         excess = (tail - value[..., None]).sum(axis=-1) / n
     else:

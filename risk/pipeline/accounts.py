@@ -1,4 +1,4 @@
-"""Who is behind the numbers: every account in every stress, and in the worst sampled scenarios."""
+"""Who is behind the numbers, in every stress and in the worst sampled scenarios."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from risk import findings
 from risk.liquidation.accounts import Holders, Losses, holder_losses
 from risk.pipeline.gone_through import GoneThrough, gone_through
 from risk.pipeline.night import Night
@@ -31,8 +32,8 @@ _TOGETHER, _DICTIONARY = 1 << 22, 1 << 27
 def write_accounts(night: Night, book: pa.Table, assets: list[str]) -> None:
     """Write `accounts.parquet`, `waterfall.parquet` and `deleveraged.parquet`.
 
-    All accounts in the stresses, deficits alone in the worst scenarios of the sampled sets; and who
-    pays the deficits of both.
+    In a stress the accounts with a deficit and those that lose most, in the worst scenarios of the
+    sampled sets the deficits alone; and who pays the deficits of both.
     """
     settled = DeficitsSettled(night.folder)
     with _open(night.folder / "accounts.parquet") as writer:
@@ -49,6 +50,7 @@ def _open(path: Path) -> pq.ParquetWriter:
         # Names are handed over in codes, and read as the text they are.
         store_schema=False,
         use_dictionary=[*_NAMES, "scenario", "liquidations"],
+        compression={one.name: "none" if one.type == pa.float64() else "snappy" for one in _SCHEMA},
         dictionary_pagesize_limit=_DICTIONARY,
         write_statistics=["scenario_set", "scenario"],
     )
@@ -63,9 +65,11 @@ def _write_set(
     written = 0
     for some in groups:
         holders = some.holders
+        only_deficits = some.scenario_set != "stress"
         found = holder_losses(some.positions, holders, some.drivers, some.valued, some.pooled)
         for number, losses in zip(some.index.tolist(), found, strict=True):
-            waiting[number] = _columns(number, losses, holders, some.scenario_set != "stress")
+            kept = losses.deficit > 0 if only_deficits else _in_trouble(losses, holders)
+            waiting[number] = _columns(number, losses, holders, np.flatnonzero(kept))
             while written < len(some.among) and some.among[written] in waiting:
                 rows.append(waiting.pop(int(some.among[written])))
                 written += 1
@@ -76,11 +80,25 @@ def _write_set(
         _write(writer, some.scenario_set, holders, rows)
 
 
+def _in_trouble(losses: Losses, holders: Holders) -> np.ndarray:
+    """Whose account has a deficit anywhere or is among those that lose most, at any venue."""
+    n = len(holders.accounts)
+    deficit, pnl = (np.bincount(holders.account, x, n) for x in (losses.deficit, losses.pnl))
+    held = np.flatnonzero(np.bincount(holders.account, minlength=n))
+    is_kept = deficit > 0
+    left = (pnl - deficit)[held]
+    last = min(findings.N_ACCOUNTS, len(held)) - 1
+    if last >= 0:
+        near = np.flatnonzero(left <= np.partition(left, last)[last])
+        # As the report does: of accounts that lose the same, the first by name.
+        is_kept[held[near[np.argsort(left[near], kind="stable")[: last + 1]]]] = True
+    return is_kept[holders.account]
+
+
 def _columns(
-    number: int, losses: Losses, holders: Holders, only_deficits: bool
+    number: int, losses: Losses, holders: Holders, which: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """The columns of one scenario after its set; account and venue as codes."""
-    which = np.flatnonzero(losses.deficit > 0) if only_deficits else slice(None)
+    """The columns of one scenario after its set, of some holders; account and venue as codes."""
     columns = (holders.account, holders.venue, *losses)
     kept = [column[which] for column in columns]
     return (np.full(len(kept[0]), number, "i4"), *(x.astype("i4") for x in kept[:2]), *kept[2:])

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from risk import findings
 from risk.block import READS, check, run_block
+from risk.book import read_book, write_book
 from risk.config import Config
 from risk.coverage import gross_notional, mark_unpriced
 from risk.cube import create_stores, finish_drivers
@@ -55,7 +56,7 @@ def load_book(night: Night, progress: Progress | None = None) -> None:
     gross = gross_notional(snapshot.positions, snapshot.contracts)
     book = mark_unpriced(book, assets).append_column("gross_notional_usd", gross)
     book = mark_apart(night, book, snapshot.contracts)
-    pq.write_table(book, folder / "book.parquet")
+    write_book(folder, book)
     write_instruments(night, book, snapshot.contracts)
     pq.write_table(snapshot.quarantine, folder / "quarantine.parquet")
     write_volumes(night, snapshot.contracts)
@@ -79,7 +80,7 @@ def build_book_ladders(night: Night, progress: Progress | None = None) -> None:
     config, folder = night.config, night.folder
     assets = driver_names(night, read_json(folder / "market.json")["assets"])
     carry = read_carry(night)
-    book = pq.read_table(folder / "book.parquet")
+    book = read_book(folder)
     ladders = build_ladders(book, assets, config.cells, config.max_cells, impact=read_impact(night))
     ladders.save(folder / "ladders")
     write_thin_ladders(night, book, assets)

@@ -50,6 +50,7 @@ def write_positions(table: pa.Table, path: Path) -> None:
         table,
         path,
         use_dictionary=[name for name in text if name != "position_id"],
+        write_statistics=[name for name in text if name != "position_id"],
         compression={name: "snappy" if name in text else "none" for name in table.column_names},
     )
 

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xarray as xr
 
+from risk.book import read_book
 from risk.errors import ConfigError
 from risk.instruments import asset_places
 from risk.liquidation import Impact, square_root_impact
@@ -43,7 +44,7 @@ def write_impact(
         known = dict(zip(listed["asset"], listed["volume_usd"], strict=True))
         volume = np.array([known.get(asset, np.nan) for asset in assets])
     has_volume = volume > 0
-    book = pq.read_table(folder / "book.parquet", columns=["asset", "status"])
+    book = read_book(folder, ["asset", "status"])
     held = set(book.filter(pc.equal(book["status"], "ok"))["asset"].to_pylist())
     lacking = [asset for asset, ok in zip(assets, has_volume, strict=True) if not ok]
     if missing := sorted(held & set(lacking)):

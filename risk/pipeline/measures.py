@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from risk import findings
+from risk.book import read_book
 from risk.coverage import coverage, methods
-from risk.cube import open_cube, open_drivers, plain_text
+from risk.cube import open_cube, open_drivers, plain_text, save_totals
 from risk.engine import run_parts
 from risk.liquidation import liquidation_curve, rows_in_steps
 from risk.liquidation.tails import BookTerms, position_tails, required_margins
@@ -70,7 +71,7 @@ def measure(night: Night, progress: Progress | None = None) -> None:
 
 def measure_part(name: str, night: Night) -> None:
     """Do one part of the stage."""
-    book = pq.read_table(night.folder / "book.parquet")
+    book = read_book(night.folder)
     assets = read_json(night.folder / "market.json")["assets"]
     if name in _ONE_PRICE:
         book = folded(book)
@@ -93,13 +94,21 @@ def _cube(night: Night, book: pa.Table, assets: list[str]) -> None:
     config, folder = night.config, night.folder
     sampled = [name for name in config.scenarios.names if name != "stress"]
     if sampled:
+        totals: dict[str, np.ndarray] = {}
+
+        def keep(name: str, variable: str, total: np.ndarray) -> None:
+            if variable == "pnl":
+                totals[name] = total
+
         measures = measure_cube(
             open_cube(folder),
             confidences=config.measures.confidence,
             levels=config.cells,
             sets=sampled,
             designs=sampling_designs(config),
+            keep=keep,
         )
+        save_totals(folder, totals)
         write_tree(measures, folder / "measures.zarr")
 
 
@@ -128,9 +137,9 @@ Write = Callable[[Night, pa.Table, list[str]], None]
 #: The parts of the stage, the longest first. Inside a part a later one may read what an earlier
 #: one wrote; what the config does not ask for is not written.
 PARTS: dict[str, tuple[Write, ...]] = {
-    "cube": (_coverage, _cube),
     "positions": (_positions, adequacy),
     "accounts": (write_accounts,),
+    "cube": (_coverage, _cube),
     "capital": (regulate,),
     "rounds": (compare_rounds,),
     "explore": (explore,),

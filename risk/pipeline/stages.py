@@ -9,7 +9,9 @@ import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
 from risk import findings
+from risk.book import MAPPED
 from risk.config import Config
+from risk.cube import TOTALS
 from risk.pipeline.book import build_book_ladders, load_book, simulate
 from risk.pipeline.files import read_json, write_json
 from risk.pipeline.measures import measure
@@ -22,6 +24,8 @@ from risk.store import publish as publish_run
 #: What the stages leave for each other and neither a reader nor the reports need.
 SCRATCH = (
     "plan.json",
+    MAPPED,
+    TOTALS,
     "blocks",
     "gaps",
     "ladders",

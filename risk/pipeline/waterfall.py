@@ -13,6 +13,9 @@ from risk.pipeline.gone_through import GoneThrough
 
 _FILES = ("waterfall", "deleveraged")
 
+#: Bytes of names that may come with a row group.
+_DICTIONARY = 1 << 27
+
 
 class DeficitsSettled:
     """Gathers `waterfall.parquet` and `deleveraged.parquet`: by venue, and by account that is cut.
@@ -39,7 +42,14 @@ class DeficitsSettled:
         """Write what there is: no file where no scenario had a deficit."""
         for file, parts in zip(_FILES, self._parts, strict=True):
             if parts:
-                pq.write_table(_in_order(parts), self._folder / f"{file}.parquet")
+                whole = _in_order(parts)
+                pq.write_table(
+                    whole,
+                    self._folder / f"{file}.parquet",
+                    # Amounts hardly repeat; of a million accounts every name is written once.
+                    use_dictionary=[one.name for one in whole.schema if one.type != pa.float64()],
+                    dictionary_pagesize_limit=_DICTIONARY,
+                )
 
 
 def _named(some: GoneThrough, table: pa.Table) -> pa.Table:

@@ -1,0 +1,54 @@
+"""The margined book of a night on disk: the file its readers get, and a copy that is mapped.
+
+Every stage and every part of one asks for the book. A Parquet file has to be decoded each time; the
+copy lies there as it does in memory, so that each takes the columns it needs and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+#: The file of the run, and the copy of it that goes when the run is finished.
+BOOK, MAPPED = "book.parquet", "book.arrow"
+
+
+def write_book(folder: Path, book: pa.Table) -> None:
+    """Write a book (schema ``BOOK`` and what was added to it) into the folder of a night."""
+    text = [
+        field.name
+        for field in book.schema
+        if pa.types.is_string(field.type) or pa.types.is_dictionary(field.type)
+    ]
+    pq.write_table(
+        book,
+        folder / BOOK,
+        # Numbers hardly repeat: to look for those that do takes longer than to write them all.
+        use_dictionary=[name for name in text if name != "position_id"],
+        write_statistics=[name for name in text if name != "position_id"],
+        compression={name: "snappy" if name in text else "none" for name in book.column_names},
+    )
+    with pa.OSFile(str(folder / MAPPED), "wb") as file, pa.ipc.new_file(file, book.schema) as out:
+        out.write_table(book.combine_chunks())
+
+
+def read_book(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The book of a night, or some columns of it; of a finished one from its file.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the night.
+    columns : sequence of str, optional
+        All when absent.
+    """
+    mapped = folder / MAPPED
+    if not mapped.exists():
+        names = None if columns is None else list(columns)
+        return pq.read_table(folder / BOOK, columns=names, partitioning=None)
+    # The map lives as long as the arrays that lie in it.
+    book = pa.ipc.open_file(pa.memory_map(str(mapped))).read_all()
+    return book if columns is None else book.select(list(columns))
