@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import xarray as xr
 
-from risk.compiled import njit
+from risk.compiled import borrow, njit
 from risk.drivers import JointPaths
 from risk.liquidation.closing import close_positions
 from risk.liquidation.columns import LIQUIDATED, Gaps, Terms
@@ -150,6 +150,7 @@ def _compare(
     pools: Packed, slopes: Slopes, state: State, alone: Alone, paths: JointPaths, days: Days,
     totals: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, int]:  # fmt: skip
+    pools, state, paths = borrow(pools), borrow(state), borrow(paths)
     legs, kinds = pools.legs, pools.kinds
     n_legs, n_pools = len(legs), len(pools.start) - 1
     single, pooled = np.empty((5, len(alone.terms.first))), np.empty((n_legs, 5))
