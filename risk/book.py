@@ -6,6 +6,7 @@ copy lies there as it does in memory, so that each takes the columns it needs an
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,8 +32,11 @@ def write_book(folder: Path, book: pa.Table) -> None:
         write_statistics=[name for name in text if name != "position_id"],
         compression={name: "snappy" if name in text else "none" for name in book.column_names},
     )
-    with pa.OSFile(str(folder / MAPPED), "wb") as file, pa.ipc.new_file(file, book.schema) as out:
+    # Aside and renamed: a worker left over from a killed start may have the old one mapped.
+    draft = folder / f"{MAPPED}.tmp"
+    with pa.OSFile(str(draft), "wb") as file, pa.ipc.new_file(file, book.schema) as out:
         out.write_table(book.combine_chunks())
+    os.replace(draft, folder / MAPPED)
 
 
 def read_book(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
