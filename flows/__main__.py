@@ -8,6 +8,12 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":
-    from flows.start import main
+    from risk.leave import leave_with
 
-    sys.exit(main(sys.argv[1:]))
+    def run() -> int:
+        """Import after what is done at the end is registered."""
+        from flows.start import main
+
+        return main(sys.argv[1:])
+
+    leave_with(run)

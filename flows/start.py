@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from flows.server import Server, start_prefect
 
 if TYPE_CHECKING:
+    from risk.config import Config
     from risk.store import Run
 
 
@@ -35,8 +36,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         # A typing error in the config need not wait for a server.
         known = {key: asked[key] for key in ("snapshot", "as_of", "out") if key in asked}
-        load_config(asked["config"], **known)
-        return _backtest(server, asked) if is_backtest else _night(server, asked)
+        execution = {f"execution__{key}": asked[key] for key in ("workers", "executor")}
+        config = load_config(asked["config"], **known, **execution)
+        return (_backtest if is_backtest else _night)(server, config, asked)
     except KeyboardInterrupt:
         return _fail("stopped; start it again and it goes on where it was", 130)
     except Exception as error:
@@ -47,12 +49,12 @@ def main(arguments: Sequence[str]) -> int:
         return _fail(f"{type(error).__name__}: {error} (--debug shows where)", 1)
 
 
-def _night(server: Server | None, asked: dict[str, Any]) -> int:
+def _night(server: Server | None, config: Config, asked: dict[str, Any]) -> int:
     begun = time.perf_counter()
     from flows.nightly import nightly
     from risk.terminal import summary
 
-    run = _run(server, nightly, asked, begun)
+    run = _run(server, nightly, config, asked, begun)
     from rich.console import Console
 
     Console(width=None if sys.stdout.isatty() else 120).print(summary(run))
@@ -60,13 +62,13 @@ def _night(server: Server | None, asked: dict[str, Any]) -> int:
     return 3 if run.breaches else 0
 
 
-def _backtest(server: Server | None, asked: dict[str, Any]) -> int:
+def _backtest(server: Server | None, config: Config, asked: dict[str, Any]) -> int:
     begun = time.perf_counter()
     from flows.backtest import backtest
     from risk.replay.show import text_tables
     from risk.terminal import table
 
-    run = _run(server, backtest, asked, begun)
+    run = _run(server, backtest, config, asked, begun)
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 120)
@@ -77,15 +79,22 @@ def _backtest(server: Server | None, asked: dict[str, Any]) -> int:
 
 
 def _run(
-    server: Server | None, flow: Callable[..., str], asked: dict[str, Any], begun: float
+    server: Server | None,
+    flow: Callable[..., str],
+    config: Config,
+    asked: dict[str, Any],
+    begun: float,
 ) -> Run:
     """Run a flow, once its server answers, and open what it made."""
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from flows.notices import CONSOLE
+    from risk.ahead import prepare_workers
     from risk.store import open_run
 
     imported = time.perf_counter() - begun
+    # Not earlier: the night waits first for this process's imports and the server's.
+    prepare_workers(config)
     if server is not None:
         server.wait()
         waited = time.perf_counter() - begun - imported

@@ -19,6 +19,7 @@ import cyclopts
 
 from risk import commands
 from risk.errors import BulkheadError
+from risk.leave import leave_with
 
 # Before NumPy is imported: one native thread, or a matrix product depends on the machine.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -265,4 +266,4 @@ def _fail(sentence: str, status: int) -> int:
 
 def main() -> None:
     """Entry point of the `bulkhead` command."""
-    sys.exit(run_command(sys.argv[1:]))
+    leave_with(lambda: run_command(sys.argv[1:]))

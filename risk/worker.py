@@ -8,10 +8,7 @@ from __future__ import annotations
 from risk.block import run_block
 from risk.store import code_digest
 
-__all__ = ["MODULE", "run_block", "version"]
-
-#: Name that workers import this module by.
-MODULE = __name__
+__all__ = ["run_block", "version"]
 
 
 def version() -> str:

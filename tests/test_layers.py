@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 #: Lowest first. A room may import from floors below its own, and from itself.
 FLOORS = [
-    {"risk.schema", "risk.errors", "risk.compiled"},
+    {"risk.schema", "risk.errors", "risk.compiled", "risk.leave"},
     {"risk.drivers"},
     {"risk.instruments"},
     {"risk.contracts", "risk.margin"},
@@ -32,7 +32,7 @@ FLOORS = [
         "risk.reports",
     },
     {"risk.config"},
-    {"risk.block", "risk.explore", "risk.store", "risk.standing"},
+    {"risk.ahead", "risk.block", "risk.explore", "risk.store", "risk.standing"},
     {"risk.worker"},
     {"risk.findings", "risk.replay"},
     {"risk.explain", "risk.solvency"},

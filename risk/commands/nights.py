@@ -58,7 +58,7 @@ def run(
     Run
         The finished run; the branch if there is one.
     """
-    from risk import pipeline
+    from risk.ahead import prepare_workers
     from risk.config import WhatIf, load_config
 
     night = load_config(
@@ -69,6 +69,9 @@ def run(
         execution__workers=workers,
         execution__executor=executor,
     )
+    prepare_workers(night)
+    from risk import pipeline
+
     if what_if is None:
         return pipeline.run(night, progress=progress, clock=clock)
     from risk.snapshot.what_if import load_what_if

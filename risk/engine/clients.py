@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from multiprocessing import forkserver
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,35 @@ _NO_WORKERS = "10 minutes"
 #: Bytes of freed memory a worker keeps. Blocks want the same arrays again and again: giving them
 #: back to the system after every use, as dask has its workers do, cost a quarter of the CPU time.
 _KEPT_BYTES = 1 << 28
+#: Read by the C library when a process begins; only the first pool of memory keeps as much, and a
+#: worker's one thread is not its first.
+_KEEP_MEMORY = {
+    "MALLOC_TRIM_THRESHOLD_": str(_KEPT_BYTES),
+    "MALLOC_MMAP_THRESHOLD_": str(_KEPT_BYTES),
+    "MALLOC_ARENA_MAX": "1",
+}
+
+
+def import_ahead(modules: Sequence[str]) -> None:
+    """Begin to import what workers need, in the process that all of this process's are forked from.
+
+    Once, and not by each of them; beside whatever else this process does. A second call does
+    nothing: what is missing then is imported by each worker itself.
+
+    Parameters
+    ----------
+    modules : sequence of str
+        Names; they must start no thread that would be missing in a fork.
+    """
+    # xarray imports dask's arrays as soon as it sees an array: while there is time.
+    forkserver.set_forkserver_preload(["distributed", "dask.array", *modules])
+    before = dict(os.environ)
+    os.environ.update(_KEEP_MEMORY | before)
+    try:
+        forkserver.ensure_running()
+    finally:
+        for name in _KEEP_MEMORY.keys() - before.keys():
+            del os.environ[name]
 
 
 class Workers:
@@ -105,17 +136,12 @@ def _local_cluster(n: int, preload: list[str], kept: ExitStack) -> LocalCluster:
     settings = {
         "scheduler.allowed-failures": _ALLOWED_FAILURES,
         "scheduler.no-workers-timeout": _NO_WORKERS,
-        # Forked from a process that has imported what they need: once, and not by each of them.
         "worker.multiprocessing-method": "forkserver",
-        "nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": _KEPT_BYTES,
-        "nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": _KEPT_BYTES,
-        # Only the first pool keeps as much, and a worker's one thread is not its first.
-        "nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,
     }
     # For as long as they live: a worker that dies is replaced in the same way.
     kept.enter_context(dask.config.set({f"distributed.{key}": it for key, it in settings.items()}))
-    # xarray imports dask's arrays as soon as it sees an array: while there is time.
-    get_mp_context().set_forkserver_preload(["distributed", "dask.array", *preload])
+    get_mp_context()
+    import_ahead(preload)
     return LocalCluster(
         n_workers=n,
         threads_per_worker=1,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from risk.ahead import NEEDED
 from risk.config import Config, config_digest
 from risk.engine import Workers, check_scheduler
 from risk.errors import ConfigError
@@ -23,7 +24,6 @@ from risk.store import (
     open_workspace,
     run_id,
 )
-from risk.worker import MODULE
 
 #: Called with a stage's name, how much of it is done and how much there is.
 Progress = Callable[[str, int, int], None]
@@ -114,7 +114,7 @@ def open_night(config: Config) -> Night:
     workspace = None if done else open_workspace(config.out, as_of, name)
     workers = None
     if workspace and wanted.executor == "dask" and wanted.address is None:
-        workers = Workers(wanted.workers, preload=[MODULE, "risk.pipeline.measures"])
+        workers = Workers(wanted.workers, preload=NEEDED)
         workers.start()
     return Night(config, as_of, name, dict(sorted(inputs.items())), workspace, workers, before)
 
