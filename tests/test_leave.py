@@ -51,6 +51,7 @@ def test_nothing_is_taken_apart():
 def test_importing_ahead_leaves_the_environment_as_it_was(monkeypatch):
     seen = {}
     monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
     monkeypatch.setattr(
         forkserver, "set_forkserver_preload", lambda names: seen.update(names=names)
     )

@@ -137,6 +137,8 @@ def _local_cluster(n: int, preload: list[str], kept: ExitStack) -> LocalCluster:
         "scheduler.allowed-failures": _ALLOWED_FAILURES,
         "scheduler.no-workers-timeout": _NO_WORKERS,
         "worker.multiprocessing-method": "forkserver",
+        # dask sets its own in this process, for all that begin after it.
+        **{f"nanny.pre-spawn-environ.{name}": it for name, it in _KEEP_MEMORY.items()},
     }
     # For as long as they live: a worker that dies is replaced in the same way.
     kept.enter_context(dask.config.set({f"distributed.{key}": it for key, it in settings.items()}))
