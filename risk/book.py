@@ -17,21 +17,29 @@ import pyarrow.parquet as pq
 BOOK, MAPPED = "book.parquet", "book.arrow"
 
 
-def write_book(folder: Path, book: pa.Table) -> None:
-    """Write a book (schema ``BOOK`` and what was added to it) into the folder of a night."""
+def write_positions(table: pa.Table, path: Path) -> None:
+    """Write a table that has a row for every position, or several.
+
+    Labels repeat, so they become dictionaries; numbers hardly do, so that looking for a dictionary
+    of them and compressing them costs much more than it saves.
+    """
     text = [
         field.name
-        for field in book.schema
+        for field in table.schema
         if pa.types.is_string(field.type) or pa.types.is_dictionary(field.type)
     ]
     pq.write_table(
-        book,
-        folder / BOOK,
-        # Numbers hardly repeat: to look for those that do takes longer than to write them all.
+        table,
+        path,
         use_dictionary=[name for name in text if name != "position_id"],
         write_statistics=[name for name in text if name != "position_id"],
-        compression={name: "snappy" if name in text else "none" for name in book.column_names},
+        compression={name: "snappy" if name in text else "none" for name in table.column_names},
     )
+
+
+def write_book(folder: Path, book: pa.Table) -> None:
+    """Write a book (schema ``BOOK`` and what was added to it) into the folder of a night."""
+    write_positions(book, folder / BOOK)
     # Aside and renamed: a worker left over from a killed start may have the old one mapped.
     draft = folder / f"{MAPPED}.tmp"
     with pa.OSFile(str(draft), "wb") as file, pa.ipc.new_file(file, book.schema) as out:

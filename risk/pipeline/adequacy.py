@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xarray as xr
 
+from risk.book import write_positions
 from risk.config import Margin
 from risk.cube import open_drivers
 from risk.drivers import scale_moves
@@ -22,7 +23,7 @@ from risk.margin.pooling import folded
 from risk.market.history import load_history
 from risk.market.stressed import volatility_multiples
 from risk.measures.adequacy import adequacy_table, jump_allowance, tool_margins
-from risk.pipeline.files import load_calibration, write_positions
+from risk.pipeline.files import load_calibration
 from risk.pipeline.impact import read_impact
 from risk.pipeline.night import Night
 

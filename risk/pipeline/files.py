@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import xarray as xr
 
 from risk.block import OPTIONS, POOLS
@@ -33,26 +31,6 @@ def write_tree(tree: xr.DataTree, path: Path) -> None:
         {name: plain_text(node.to_dataset()) for name, node in tree.children.items()}
     )
     plain.to_zarr(path, mode="w", consolidated=False)
-
-
-def write_positions(table: pa.Table, path: Path) -> None:
-    """Write a table that has a row for every position, or several.
-
-    Labels repeat, so they become dictionaries; numbers hardly do, so that looking for a dictionary
-    of them and compressing them costs much more than it saves.
-    """
-    text = [
-        field.name
-        for field in table.schema
-        if pa.types.is_string(field.type) or pa.types.is_dictionary(field.type)
-    ]
-    pq.write_table(
-        table,
-        path,
-        use_dictionary=[name for name in text if name != "position_id"],
-        write_statistics=[name for name in text if name != "position_id"],
-        compression={name: "snappy" if name in text else "none" for name in table.column_names},
-    )
 
 
 def write_json(path: Path, content: Any) -> None:

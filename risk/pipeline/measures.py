@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from risk import findings
-from risk.book import read_book
+from risk.book import read_book, write_positions
 from risk.coverage import coverage, methods
 from risk.cube import open_cube, open_drivers, plain_text, save_totals
 from risk.engine import run_parts
@@ -29,7 +29,6 @@ from risk.pipeline.files import (
     pooled_results,
     read_json,
     valued_options,
-    write_positions,
     write_tree,
 )
 from risk.pipeline.greeks import write_greeks
